@@ -1,0 +1,1 @@
+//! Icecore benches.

@@ -1,0 +1,1 @@
+//! Icecore's `log` part.

@@ -1,0 +1,2 @@
+//! The fleet generator.
+fn main() {}
