@@ -1,1 +1,45 @@
-//! Icecore's `wire` part.
+//! What devices and server say to each other, without saying it: ids, limits, schemas, columnar batches, frames,
+//! messages, and the session machines of both ends.
+//!
+//! Nothing here opens a socket, reads a clock or spawns a task: bytes and `now` go in; bytes, events and deadlines
+//! come out. Every byte is specified in `docs/protocol.md` and frozen by golden files.
+//!
+//! - [`limits`]: every bound of the protocol, with their relations asserted at compile time
+//! - [`DeviceName`], [`Epoch`], [`SchemaId`], [`Digest`], [`SequenceRanges`]: names and numbers
+//! - [`Schema`]: a named, versioned event type; its id is the hash of its canonical form
+//! - [`Payload`], [`BatchBuilder`], [`encode`], [`Batch`]: columns on the wire, read where they lie
+//! - [`FrameReader`], [`Message`]: what travels on a stream
+//! - [`ClientSession`], [`ServerSession`] and the batch streams beside them
+#[cfg(target_endian = "big")]
+compile_error!("columns are read where they lie, in little-endian order: big-endian hosts are not supported");
+
+mod batch;
+mod frame;
+mod ids;
+pub mod limits;
+mod message;
+mod payload;
+mod ranges;
+mod schema;
+mod session;
+
+pub use batch::{
+    Batch, BatchBuilder, BatchError, BatchHeader, Bitmap, BytesValues, Column, ColumnData, ColumnView,
+    EncodeOptions, TextValues, Value, Values, encode,
+};
+pub use frame::{
+    FRAME_HEADER_BYTES, Frame, FrameError, FrameHeader, FrameKind, FrameReader, PADDING, padding,
+    write_header,
+};
+pub use ids::{DeviceName, Digest, Epoch, InvalidHex, InvalidName, SchemaId};
+pub use message::{
+    Ack, Attach, Attached, Code, Disposition, Dropped, GoAway, Hello, Level, Message, MessageError, Nack,
+    Pace, Refuse, SessionLimits, Welcome,
+};
+pub use payload::Payload;
+pub use ranges::SequenceRanges;
+pub use schema::{ColumnType, Field, Incompatible, Kind, Schema, SchemaError};
+pub use session::{
+    BatchFrames, BatchStreamReader, BatchStreamWriter, ClientEvent, ClientSession, Incoming,
+    PROTOCOL_VERSION, ServerEvent, ServerSession, SessionError,
+};

@@ -1,0 +1,176 @@
+//! Columns and values, on the way in and on the way out.
+
+use crate::ColumnType;
+
+/// One value of one event, borrowed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value<'a> {
+    /// No value.
+    Null,
+    /// A double.
+    F64(f64),
+    /// A single.
+    F32(f32),
+    /// A signed integer.
+    I64(i64),
+    /// An unsigned integer.
+    U64(u64),
+    /// A truth value.
+    Bool(bool),
+    /// A text.
+    Text(&'a str),
+    /// Bytes.
+    Bytes(&'a [u8]),
+    /// Nanoseconds since the Unix epoch.
+    Timestamp(i64),
+    /// A waveform of singles.
+    F32List(&'a [f32]),
+    /// A waveform of 16-bit integers.
+    I16List(&'a [i16]),
+}
+
+/// The values of one field for all rows of a batch, to be encoded. A null row still takes a slot (any value).
+#[derive(Debug, Clone, Copy)]
+pub enum ColumnData<'a> {
+    /// Doubles.
+    F64(&'a [f64]),
+    /// Singles.
+    F32(&'a [f32]),
+    /// Signed integers.
+    I64(&'a [i64]),
+    /// Unsigned integers.
+    U64(&'a [u64]),
+    /// Truth values.
+    Bool(&'a [bool]),
+    /// Texts.
+    Text(&'a [&'a str]),
+    /// Byte strings.
+    Bytes(&'a [&'a [u8]]),
+    /// Nanoseconds since the Unix epoch.
+    Timestamp(&'a [i64]),
+    /// Lists of singles, one after the other (rows × list length numbers).
+    F32List(&'a [f32]),
+    /// Lists of 16-bit integers, one after the other (rows × list length numbers).
+    I16List(&'a [i16]),
+}
+
+/// A column to be encoded: values and, where some are null, which ones are valid.
+#[derive(Debug, Clone, Copy)]
+pub struct Column<'a> {
+    /// The values.
+    pub data: ColumnData<'a>,
+    /// One flag a row, true = has a value; `None` = every row has one.
+    pub validity: Option<&'a [bool]>,
+}
+
+impl<'a> Column<'a> {
+    /// A column without nulls.
+    pub const fn new(data: ColumnData<'a>) -> Self {
+        Self { data, validity: None }
+    }
+
+    /// A column where `validity` says which rows have a value.
+    pub const fn with_validity(data: ColumnData<'a>, validity: &'a [bool]) -> Self {
+        Self { data, validity: Some(validity) }
+    }
+}
+
+impl<'a> From<ColumnData<'a>> for Column<'a> {
+    fn from(data: ColumnData<'a>) -> Self {
+        Self::new(data)
+    }
+}
+
+/// Bits, one a row, least significant first.
+#[derive(Debug, Clone, Copy)]
+pub struct Bitmap<'a> {
+    bytes: &'a [u8],
+}
+
+impl Bitmap<'_> {
+    /// The bit of `row`.
+    pub fn get(&self, row: usize) -> bool {
+        self.bytes[row / 8] >> (row % 8) & 1 == 1
+    }
+}
+
+/// Texts of one column.
+#[derive(Debug, Clone, Copy)]
+pub struct TextValues<'a>(BytesValues<'a>);
+
+impl<'a> TextValues<'a> {
+    /// The text of `row`.
+    pub fn get(&self, row: usize) -> &'a str {
+        let _ = (row, self.0);
+        unimplemented!()
+    }
+}
+
+/// Byte strings of one column.
+#[derive(Debug, Clone, Copy)]
+pub struct BytesValues<'a> {
+    offsets: &'a [u32],
+    data: &'a [u8],
+}
+
+impl<'a> BytesValues<'a> {
+    /// The bytes of `row`.
+    pub fn get(&self, row: usize) -> &'a [u8] {
+        &self.data[self.offsets[row] as usize..self.offsets[row + 1] as usize]
+    }
+}
+
+/// The values of one column of a validated batch, read where they lie (or where pco decoded them to). Slots of null
+/// rows hold unspecified values.
+#[derive(Debug, Clone, Copy)]
+pub enum Values<'a> {
+    /// Doubles.
+    F64(&'a [f64]),
+    /// Singles.
+    F32(&'a [f32]),
+    /// Signed integers.
+    I64(&'a [i64]),
+    /// Unsigned integers.
+    U64(&'a [u64]),
+    /// Truth values.
+    Bool(Bitmap<'a>),
+    /// Texts.
+    Text(TextValues<'a>),
+    /// Byte strings.
+    Bytes(BytesValues<'a>),
+    /// Nanoseconds since the Unix epoch.
+    Timestamp(&'a [i64]),
+    /// Lists of singles, one after the other.
+    F32List {
+        /// Numbers a row.
+        length: usize,
+        /// All lists, one after the other.
+        values: &'a [f32],
+    },
+    /// Lists of 16-bit integers, one after the other.
+    I16List {
+        /// Numbers a row.
+        length: usize,
+        /// All lists, one after the other.
+        values: &'a [i16],
+    },
+}
+
+/// One column of a validated batch.
+#[derive(Debug, Clone, Copy)]
+pub struct ColumnView<'a> {
+    /// The type of the values.
+    pub ty: ColumnType,
+    /// Which rows have a value; `None` = all.
+    pub validity: Option<Bitmap<'a>>,
+    /// The values.
+    pub values: Values<'a>,
+}
+
+impl<'a> ColumnView<'a> {
+    /// The value of `row`. Panics when the batch has no such row.
+    pub fn value(&self, row: usize) -> Value<'a> {
+        let _ = row;
+        unimplemented!()
+    }
+}
