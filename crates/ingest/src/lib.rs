@@ -1,1 +1,15 @@
-//! Icecore's `ingest` part.
+//! QUIC in, durable acks out: admission, sessions and the writer of the hot log.
+//!
+//! Data flows one way: a connection's streams are read into validated batches ([`Ingest`]), a bounded queue that
+//! is fair between devices hands them to the writer's core, which deduplicates them in log order and fills
+//! blocks; blocks are compressed and committed by threads, and what a commit made durable flows back as answers
+//! to the sessions. When the disk is slow or full, the queue fills, streams are no longer read, and QUIC's flow
+//! control tells the devices.
+
+mod endpoint;
+mod registry;
+mod writer;
+
+pub use endpoint::{Ingest, IngestError, IngestOptions};
+pub use registry::{Enrolment, Registry, RegistryError, Role};
+pub use writer::{Health, StartError, StopError, Writer, WriterHandle, WriterOptions};

@@ -1,0 +1,354 @@
+//! Who may write what: the enrolments of devices and gateways, as an append-only file of facts.
+//!
+//! One JSON object a line in `registry.jsonl`; the newest fact about a name wins. Every append happens under a
+//! lock on the file and is fsynced, so that `icecore device enroll` works beside a running server, which reads
+//! the new tail before it judges the next handshake.
+
+mod grant;
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use grant::glob_matches;
+
+/// What an identity is: it decides whose events it may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Sends its own events only.
+    Device,
+    /// Sends the events of every device that one of its grants names.
+    Gateway,
+}
+
+impl Role {
+    /// The word used in certificates, in the registry and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Device => "device",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
+/// One enrolled identity, as the newest facts about it say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enrolment {
+    /// The name in the certificate's URI SAN.
+    pub name: String,
+    /// Whether it speaks for itself or for others.
+    pub role: Role,
+    /// What the operator wrote beside it; selectors of policies use these.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Globs of the device names that a gateway may write for; empty for a device.
+    #[serde(default)]
+    pub grants: Vec<String>,
+    /// [`fingerprint`](crate::Identity::fingerprint) of the certificate that was issued with this enrolment:
+    /// enrolling again makes older certificates of the same name useless.
+    pub certificate: String,
+    /// When it was enrolled, in nanoseconds since the Unix epoch.
+    pub enrolled_time: i64,
+    /// When it was revoked, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_time: Option<i64>,
+}
+
+impl Enrolment {
+    /// Whether this identity may send events in the name of `device`. Revocation is judged apart.
+    #[must_use]
+    pub fn may_write_for(&self, device: &str) -> bool {
+        match self.role {
+            Role::Device => self.name == device,
+            Role::Gateway => self.grants.iter().any(|glob| glob_matches(glob, device)),
+        }
+    }
+}
+
+/// One line of the file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "fact", rename_all = "snake_case")]
+enum Fact {
+    Enrolled(Enrolment),
+    Revoked { name: String, time: i64 },
+}
+
+/// Why the registry could not be read or extended.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The file system refused.
+    #[error("registry {path}: cannot {action}: {source}")]
+    Io {
+        /// The registry file.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A line is not a fact that this version knows. Nothing after it is believed.
+    #[error("{path}:{line}: not a registry fact: {reason}; correct or remove the line")]
+    BadLine {
+        /// The registry file.
+        path: PathBuf,
+        /// Line number, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A revocation names nobody.
+    #[error("registry {path}: `{name}` is not enrolled")]
+    Unknown {
+        /// The registry file.
+        path: PathBuf,
+        /// The name asked for.
+        name: String,
+    },
+}
+
+/// The enrolments in one `registry.jsonl`, kept up with the file.
+#[derive(Debug)]
+pub struct Registry {
+    path: PathBuf,
+    loaded: Mutex<Loaded>,
+}
+
+/// What was read so far, and how far into the file that was.
+#[derive(Debug, Default)]
+struct Loaded {
+    enrolments: BTreeMap<String, Enrolment>,
+    bytes: u64,
+    lines: usize,
+}
+
+impl Registry {
+    /// Reads the registry at `path`; a file that does not exist yet is an empty registry.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a line of it is not a known fact (named by file and line).
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, RegistryError> {
+        let registry = Self { path: path.into(), loaded: Mutex::default() };
+        registry.refresh()?;
+        Ok(registry)
+    }
+
+    /// Where the registry is kept.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads what other processes appended since the last look. Costs one `stat` when nothing was.
+    ///
+    /// # Errors
+    /// As [`Registry::open`]; what was read before the bad line stays in force.
+    pub fn refresh(&self) -> Result<(), RegistryError> {
+        let length = match std::fs::metadata(&self.path) {
+            Ok(metadata) => metadata.len(),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => 0,
+            Err(e) => return Err(self.io("look at it")(e)),
+        };
+        let mut loaded = self.loaded();
+        if length == loaded.bytes {
+            return Ok(());
+        }
+        if length < loaded.bytes {
+            // Somebody put another file in its place: believe that one.
+            *loaded = Loaded::default();
+        }
+        let mut tail = Vec::new();
+        if length > 0 {
+            let mut file = File::open(&self.path).map_err(self.io("open it"))?;
+            file.seek(SeekFrom::Start(loaded.bytes)).map_err(self.io("seek in it"))?;
+            file.read_to_end(&mut tail).map_err(self.io("read it"))?;
+        }
+        self.fold_lines(&mut loaded, &tail)
+    }
+
+    /// Folds every complete line of `tail`. A line without its newline is an append in progress, or one that a
+    /// crash cut off before anybody was told that it succeeded.
+    fn fold_lines(&self, loaded: &mut Loaded, tail: &[u8]) -> Result<(), RegistryError> {
+        for line in tail.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n")) {
+            let bad = |reason: String| RegistryError::BadLine {
+                path: self.path.clone(),
+                line: loaded.lines + 1,
+                reason,
+            };
+            if !line.trim_ascii().is_empty() {
+                match serde_json::from_slice(line).map_err(|e| bad(e.to_string()))? {
+                    Fact::Enrolled(enrolment) => {
+                        loaded.enrolments.insert(enrolment.name.clone(), enrolment);
+                    }
+                    Fact::Revoked { name, time } => {
+                        let enrolment = loaded.enrolments.get_mut(&name);
+                        enrolment.ok_or_else(|| bad(format!("`{name}` was never enrolled")))?.revoked_time =
+                            Some(time);
+                    }
+                }
+            }
+            loaded.bytes += line.len() as u64;
+            loaded.lines += 1;
+        }
+        Ok(())
+    }
+
+    /// The enrolment of `name`, revoked or not.
+    #[must_use]
+    pub fn lookup(&self, name: &str) -> Option<Enrolment> {
+        self.loaded().enrolments.get(name).cloned()
+    }
+
+    /// Every enrolment, by name.
+    #[must_use]
+    pub fn list(&self) -> Vec<Enrolment> {
+        self.loaded().enrolments.values().cloned().collect()
+    }
+
+    /// Enrols an identity, or replaces its enrolment. Durable when it returns.
+    ///
+    /// # Errors
+    /// When the file cannot be locked, written or fsynced.
+    pub fn enrol(&self, enrolment: Enrolment) -> Result<(), RegistryError> {
+        self.append(&Fact::Enrolled(enrolment))
+    }
+
+    /// Takes an identity's right to connect away, from `time` (nanoseconds since the Unix epoch) on. Durable
+    /// when it returns.
+    ///
+    /// # Errors
+    /// When `name` is not enrolled, or the file cannot be locked, written or fsynced.
+    pub fn revoke(&self, name: &str, time: i64) -> Result<(), RegistryError> {
+        self.refresh()?;
+        if self.lookup(name).is_none() {
+            return Err(RegistryError::Unknown { path: self.path.clone(), name: name.to_owned() });
+        }
+        self.append(&Fact::Revoked { name: name.to_owned(), time })
+    }
+
+    fn append(&self, fact: &Fact) -> Result<(), RegistryError> {
+        let mut line = serde_json::to_vec(fact).expect("a fact has string keys only");
+        line.push(b'\n');
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(&self.path)
+            .map_err(self.io("open it for appending"))?;
+        file.lock().map_err(self.io("lock it"))?;
+        self.cut_torn_line(&mut file)?;
+        file.write_all(&line).map_err(self.io("append to it"))?;
+        file.sync_all().map_err(self.io("fsync it"))?;
+        if let Some(directory) = self.path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            // The file may be new: its name has to survive a crash as well.
+            File::open(directory).and_then(|d| d.sync_all()).map_err(self.io("fsync its directory"))?;
+        }
+        drop(file);
+        self.refresh()
+    }
+
+    /// Removes what a crashed append left behind its last newline: it was never confirmed to anybody.
+    fn cut_torn_line(&self, file: &mut File) -> Result<(), RegistryError> {
+        let mut content = Vec::new();
+        file.seek(SeekFrom::Start(0)).map_err(self.io("seek in it"))?;
+        file.read_to_end(&mut content).map_err(self.io("read it"))?;
+        let complete = content.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        if complete < content.len() {
+            file.set_len(complete as u64).map_err(self.io("cut a torn line off"))?;
+        }
+        Ok(())
+    }
+
+    fn loaded(&self) -> MutexGuard<'_, Loaded> {
+        // Every mutation leaves `Loaded` consistent, so a panic elsewhere cannot have spoilt it.
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn io(&self, action: &'static str) -> impl FnOnce(std::io::Error) -> RegistryError + use<> {
+        let path = self.path.clone();
+        move |source| RegistryError::Io { path, action, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(name: &str) -> Enrolment {
+        Enrolment {
+            name: name.to_owned(),
+            role: Role::Device,
+            labels: BTreeMap::from([("site".to_owned(), "oslo".to_owned())]),
+            grants: Vec::new(),
+            certificate: "00ff".to_owned(),
+            enrolled_time: 1,
+            revoked_time: None,
+        }
+    }
+
+    fn scratch() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("registry.jsonl");
+        (dir, path)
+    }
+
+    #[test]
+    fn a_running_server_sees_what_another_process_enrols_and_revokes() {
+        let (_dir, path) = scratch();
+        let server = Registry::open(&path).unwrap();
+        let cli = Registry::open(&path).unwrap();
+        cli.enrol(device("pump/1")).unwrap();
+        assert_eq!(server.lookup("pump/1"), None, "not looked yet");
+        server.refresh().unwrap();
+        assert_eq!(server.lookup("pump/1"), Some(device("pump/1")));
+        cli.revoke("pump/1", 7).unwrap();
+        server.refresh().unwrap();
+        assert_eq!(server.lookup("pump/1").unwrap().revoked_time, Some(7));
+        cli.enrol(device("pump/1")).unwrap();
+        server.refresh().unwrap();
+        assert_eq!(server.lookup("pump/1").unwrap().revoked_time, None, "enrolled again");
+        assert_eq!(Registry::open(&path).unwrap().list(), server.list());
+    }
+
+    #[test]
+    fn grants_decide_for_gateways_and_the_name_for_devices() {
+        assert!(device("pump/1").may_write_for("pump/1"));
+        assert!(!device("pump/1").may_write_for("pump/11"));
+        let gateway = Enrolment {
+            role: Role::Gateway,
+            grants: vec!["pump/*".into(), "valve-?".into()],
+            ..device("gw")
+        };
+        assert!(gateway.may_write_for("pump/hall/3"));
+        assert!(gateway.may_write_for("valve-3"));
+        assert!(!gateway.may_write_for("valve-33"));
+        assert!(!gateway.may_write_for("gw"), "a gateway has no events of its own unless granted");
+    }
+
+    #[test]
+    fn a_bad_line_is_named_and_a_torn_one_is_cut() {
+        let (_dir, path) = scratch();
+        let registry = Registry::open(&path).unwrap();
+        registry.enrol(device("a")).unwrap();
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(b"{\"fact\":\"enrol").unwrap();
+        assert_eq!(Registry::open(&path).unwrap().list().len(), 1, "a torn line was never confirmed");
+        registry.enrol(device("b")).unwrap();
+        assert_eq!(Registry::open(&path).unwrap().list().len(), 2);
+        file.write_all(b"{\"fact\":\"promoted\"}\n").unwrap();
+        let error = Registry::open(&path).unwrap_err().to_string();
+        assert!(error.contains("registry.jsonl:3"), "{error}");
+    }
+
+    #[test]
+    fn revoking_a_stranger_is_an_error() {
+        let (_dir, path) = scratch();
+        let error = Registry::open(&path).unwrap().revoke("nobody", 0).unwrap_err();
+        assert!(error.to_string().contains("`nobody` is not enrolled"), "{error}");
+    }
+}
