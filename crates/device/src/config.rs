@@ -12,7 +12,7 @@ pub struct Config {
     pub(crate) batch: BatchPolicy,
     pub(crate) when_full: WhenFull,
     pub(crate) window: usize,
-    pub(crate) compression: Option<usize>,
+    pub(crate) compression: Option<u8>,
     pub(crate) backoff: Backoff,
     pub(crate) endpoint: Option<quinn::Endpoint>,
     pub(crate) digests: bool,
@@ -62,7 +62,7 @@ impl Config {
     ///
     /// Takes about a microsecond an event at 100 events a batch and shrinks typical telemetry five- to tenfold.
     #[must_use]
-    pub fn compression(self, level: usize) -> Self {
+    pub fn compression(self, level: u8) -> Self {
         Self { compression: Some(level), ..self }
     }
 

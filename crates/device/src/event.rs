@@ -106,7 +106,9 @@ pub enum Disconnect {
         server: String,
     },
     /// The server's certificate is not from the CA that the identity trusts, or not for this name.
-    #[error("the server's certificate is not trusted: {reason}; the identity was made for another server or CA")]
+    #[error(
+        "the server's certificate is not trusted: {reason}; the identity was made for another server or CA"
+    )]
     ServerNotTrusted {
         /// What TLS said.
         reason: String,

@@ -41,7 +41,12 @@ impl Gateway {
     ///
     /// # Errors
     /// The gateway has the device already.
-    pub fn device_with_epoch(&self, _name: DeviceName, _epoch: Epoch, _max_bytes: usize) -> Result<Device, ConnectError> {
+    pub fn device_with_epoch(
+        &self,
+        _name: DeviceName,
+        _epoch: Epoch,
+        _max_bytes: usize,
+    ) -> Result<Device, ConnectError> {
         unimplemented!("skeleton")
     }
 

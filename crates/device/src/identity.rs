@@ -70,7 +70,8 @@ impl Identity {
         let chain = certificates(certificate, dir.join(CERT_FILE))?;
         let key = PrivateKeyDer::from_pem_slice(key)
             .map_err(|source| IdentityError::Pem { path: dir.join(KEY_FILE), reason: source.to_string() })?;
-        let role = role_of(&chain[0]).map_err(|reason| IdentityError::Name { path: dir.join(CERT_FILE), reason })?;
+        let role =
+            role_of(&chain[0]).map_err(|reason| IdentityError::Name { path: dir.join(CERT_FILE), reason })?;
         Ok(Self(Arc::new(Parts { role, ca, chain, key })))
     }
 
@@ -149,8 +150,8 @@ fn certificates(pem: &[u8], path: PathBuf) -> Result<Vec<CertificateDer<'static>
 }
 
 fn role_of(certificate: &CertificateDer<'_>) -> Result<Role, String> {
-    let (_, certificate) =
-        X509Certificate::from_der(certificate).map_err(|error| format!("not an X.509 certificate: {error}"))?;
+    let (_, certificate) = X509Certificate::from_der(certificate)
+        .map_err(|error| format!("not an X.509 certificate: {error}"))?;
     let names = certificate
         .subject_alternative_name()
         .map_err(|error| format!("the certificate's alternative names are malformed: {error}"))?
@@ -174,23 +175,7 @@ fn parse_uri(uri: &str) -> Option<Result<Role, String>> {
     } else {
         (uri.strip_prefix(GATEWAY_URI)?, Role::Gateway)
     };
-    let name = percent_decode(encoded).ok_or_else(|| format!("bad percent-encoding in {uri}"));
-    Some(name.and_then(|name| name.parse().map(role).map_err(|error| format!("{uri}: {error}"))))
-}
-
-fn percent_decode(text: &str) -> Option<String> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            let high = char::from(bytes.next()?).to_digit(16)?;
-            let low = char::from(bytes.next()?).to_digit(16)?;
-            decoded.push(u8::try_from(high * 16 + low).ok()?);
-        } else {
-            decoded.push(byte);
-        }
-    }
-    String::from_utf8(decoded).ok()
+    Some(DeviceName::from_percent_encoded(encoded).map(role).map_err(|error| format!("{uri}: {error}")))
 }
 
 #[cfg(test)]

@@ -20,6 +20,6 @@ pub use recorder::Recorder;
 pub use spool::Spool;
 
 pub use icecore_wire::{
-    BatchError, Code, Column, ColumnData, ColumnType, DeviceName, Digest, Epoch, Field, Kind, Level, Schema, SchemaError,
-    SchemaId, SequenceRanges, Value,
+    BatchError, Code, Column, ColumnData, ColumnType, DeviceName, Digest, Epoch, Field, Kind, Level, Schema,
+    SchemaError, SchemaId, SequenceRanges, Value,
 };

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{AckFrequencyConfig, ClientConfig, Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use quinn::{
+    AckFrequencyConfig, ClientConfig, Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt,
+};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::identity::Identity;
