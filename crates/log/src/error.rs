@@ -1,0 +1,109 @@
+//! What can go wrong with a log, grouped by what the caller can do about it.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// Opening, recovering or reading failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The operating system refused something; the message names the file and what was tried.
+    #[error("cannot {what} {}: {source}", file.display())]
+    Io {
+        /// What was tried, as a verb.
+        what: &'static str,
+        /// The file or directory it was tried on.
+        file: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Stored bytes are not what was once made durable.
+    #[error("damaged: {0}")]
+    Damaged(Box<Damage>),
+    /// Another process writes to this log.
+    #[error("{} is locked: another process writes to this log; stop it first", file.display())]
+    Locked {
+        /// The lock file.
+        file: PathBuf,
+    },
+    /// The file was written by a later version, or is no file of this log.
+    #[error("{}: {what}", file.display())]
+    Foreign {
+        /// The file.
+        file: PathBuf,
+        /// What is unexpected in it.
+        what: String,
+    },
+}
+
+impl LogError {
+    pub(crate) fn io(what: &'static str, file: &Path) -> impl FnOnce(io::Error) -> Self {
+        let file = file.to_path_buf();
+        move |source| Self::Io { what, file, source }
+    }
+}
+
+impl From<Damage> for LogError {
+    fn from(damage: Damage) -> Self {
+        Self::Damaged(Box::new(damage))
+    }
+}
+
+/// A place in the log whose bytes cannot be trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The damaged file.
+    pub file: PathBuf,
+    /// Where in it the damage starts, in bytes.
+    pub offset: u64,
+    /// What is wrong there.
+    pub what: String,
+    /// The positions that cannot be read because of it, where they are known. Blocks without events affect none.
+    pub positions: Option<Range<u64>>,
+}
+
+impl Damage {
+    /// The name by which an operator accepts this damage: `<file name>@<offset>`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let file = self.file.file_name().unwrap_or_default();
+        format!("{}@{}", file.to_string_lossy(), self.offset)
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at offset {}: {}", self.file.display(), self.offset, self.what)?;
+        match &self.positions {
+            Some(range) => write!(f, "; positions {} to {} are affected", range.start, range.end),
+            None => write!(f, "; which positions are affected is not known"),
+        }
+    }
+}
+
+/// A block was not committed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// There is no space for it. Nothing counts as written: keep the block and commit it again later.
+    #[error("no space left for {}: {source}; free some space, the block is kept and tried again", file.display())]
+    Full {
+        /// The file that could not grow.
+        file: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A write or sync failed. What the disk holds is unknown from now on: stop acknowledging and restart.
+    #[error("cannot {what} {}: {source}; the log takes no more writes until it is opened again", file.display())]
+    Fatal {
+        /// What was tried, as a verb.
+        what: &'static str,
+        /// The file it was tried on.
+        file: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// An earlier commit failed for good; an fsync is never retried.
+    #[error("the log takes no more writes after an earlier failure; open it again")]
+    Poisoned,
+}

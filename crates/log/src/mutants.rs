@@ -1,0 +1,29 @@
+//! Planted bugs. Crash tests plant one and must notice; a build without the `mutants` feature has none of this.
+
+use std::cell::Cell;
+
+/// A bug that can be planted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutant {
+    /// A block counts as durable before its sync.
+    AckBeforeSync,
+    /// Blocks are never synced.
+    NoSync,
+    /// A new segment's directory is not synced.
+    DirectoryNotSynced,
+    /// Recovery believes the last block it reads without writing it again.
+    TrustPageCache,
+}
+
+thread_local! {
+    static PLANTED: Cell<Option<Mutant>> = const { Cell::new(None) };
+}
+
+/// Plants a bug in this thread, or removes it.
+pub fn plant(mutant: Option<Mutant>) {
+    PLANTED.set(mutant);
+}
+
+pub(crate) fn planted(mutant: Mutant) -> bool {
+    PLANTED.get() == Some(mutant)
+}
