@@ -50,7 +50,14 @@ impl Appender {
     }
 
     /// Adds the fact that a batch was refused for good. `code` is a number of `icecore_wire`'s `Code`.
-    pub fn refused(&mut self, source: &Arc<Source>, range: Range<u64>, code: u16, digest: Digest, message: &str) {
+    pub fn refused(
+        &mut self,
+        source: &Arc<Source>,
+        range: Range<u64>,
+        code: u16,
+        digest: Digest,
+        message: &str,
+    ) {
         unimplemented!("{source:?} {range:?} {code} {digest:?} {message}")
     }
 

@@ -18,4 +18,4 @@ pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::{CommitError, Damage, LogError};
 pub use fact::{Fact, Source};
 pub use open::{HotLog, Options, Recovery, TornTail};
-pub use reader::{DroppedRange, LogReader, OnDamage, Records, Record, RefusedBatch, Scan, StoredBatch};
+pub use reader::{DroppedRange, LogReader, OnDamage, Record, Records, RefusedBatch, Scan, StoredBatch};

@@ -34,7 +34,10 @@ pub struct Scan<'a> {
 
 impl fmt::Debug for Scan<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scan").field("positions", &self.positions).field("on_damage", &self.on_damage).finish()
+        f.debug_struct("Scan")
+            .field("positions", &self.positions)
+            .field("on_damage", &self.on_damage)
+            .finish()
     }
 }
 
