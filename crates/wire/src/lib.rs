@@ -6,6 +6,7 @@
 //!
 //! - [`limits`]: every bound of the protocol, with their relations asserted at compile time
 //! - [`DeviceName`], [`Epoch`], [`SchemaId`], [`Digest`], [`SequenceRanges`]: names and numbers
+//! - [`Glob`]: patterns over names
 //! - [`Schema`]: a named, versioned event type; its id is the hash of its canonical form
 //! - [`Payload`], [`BatchBuilder`], [`encode`], [`Batch`]: columns on the wire, read where they lie
 //! - [`FrameReader`], [`Message`]: what travels on a stream
@@ -15,6 +16,7 @@ compile_error!("columns are read where they lie, in little-endian order: big-end
 
 mod batch;
 mod frame;
+mod glob;
 mod ids;
 pub mod limits;
 mod message;
@@ -31,6 +33,7 @@ pub use frame::{
     FRAME_HEADER_BYTES, Frame, FrameError, FrameHeader, FrameKind, FrameReader, PADDING, padding,
     write_header,
 };
+pub use glob::Glob;
 pub use ids::{DeviceName, Digest, Epoch, InvalidHex, InvalidName, SchemaId};
 pub use message::{
     Ack, Attach, Attached, Code, Disposition, Dropped, GoAway, Hello, Level, Message, MessageError, Nack,
