@@ -5,6 +5,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::limits::MAX_DEVICE_NAME_BYTES;
+
+/// Bytes of [`DeviceName::path_segment`]: most file systems take 255, and callers add a suffix.
+const MAX_SEGMENT_BYTES: usize = 240;
+
 /// A device's name: 1–128 bytes of UTF-8 without control characters. Cloning shares the text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceName(Arc<str>);
@@ -33,20 +38,52 @@ impl DeviceName {
         &self.0
     }
 
-    /// The name as one segment of a file path: percent-encoded, at most 240 bytes (longer ones end in a digest).
+    /// The name as one segment of a file path: percent-encoded, at most 240 bytes long (a longer one is
+    /// cut and ends in a digest of the whole).
     pub fn path_segment(&self) -> String {
-        unimplemented!()
+        let mut segment = self.percent_encoded();
+        if segment.len() > MAX_SEGMENT_BYTES {
+            let digest = Digest::of(self.0.as_bytes());
+            // Everything is ASCII; `~` never stands in an encoded name, so a cut one collides with no other.
+            segment.truncate(MAX_SEGMENT_BYTES - 33);
+            segment.push_str(&format!("~{digest}"));
+        }
+        segment
     }
 
     /// The name percent-encoded, as it stands in a certificate's URI; [`Self::from_percent_encoded`] reads it back.
     pub fn percent_encoded(&self) -> String {
-        unimplemented!()
+        let mut encoded = String::with_capacity(self.0.len());
+        for (i, byte) in self.0.bytes().enumerate() {
+            // A dot in front would make a hidden file, or `.` and `..`.
+            let plain =
+                byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') || (byte == b'.' && i > 0);
+            if plain {
+                encoded.push(char::from(byte));
+            } else {
+                encoded.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        encoded
     }
 
     /// Reads a name from its percent-encoded form.
     pub fn from_percent_encoded(text: &str) -> Result<Self, InvalidName> {
-        let _ = text;
-        unimplemented!()
+        let mut bytes = Vec::with_capacity(text.len());
+        let mut rest = text.as_bytes();
+        while let Some((&first, tail)) = rest.split_first() {
+            if first == b'%' {
+                let digits = tail.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+                let digits =
+                    digits.and_then(|digits| std::str::from_utf8(digits).ok()).ok_or(InvalidName::NotUtf8)?;
+                bytes.push(u8::from_str_radix(digits, 16).map_err(|_| InvalidName::NotUtf8)?);
+                rest = &tail[2..];
+            } else {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+        Self::try_from(std::str::from_utf8(&bytes).map_err(|_| InvalidName::NotUtf8)?)
     }
 }
 
@@ -54,8 +91,16 @@ impl TryFrom<&str> for DeviceName {
     type Error = InvalidName;
 
     fn try_from(name: &str) -> Result<Self, InvalidName> {
-        let _ = name;
-        unimplemented!()
+        if name.is_empty() {
+            return Err(InvalidName::Empty);
+        }
+        if name.len() > MAX_DEVICE_NAME_BYTES {
+            return Err(InvalidName::TooLong(name.len()));
+        }
+        match name.chars().find(|c| c.is_control()) {
+            Some(control) => Err(InvalidName::Control(control)),
+            None => Ok(Self(name.into())),
+        }
     }
 }
 
@@ -157,15 +202,83 @@ id128! {
 
 impl Epoch {
     /// A new epoch from the operating system's random numbers.
+    ///
+    /// Panics when there are none: without them, new data could be mistaken for old.
     pub fn random() -> Self {
-        unimplemented!()
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).expect("the operating system must provide random numbers");
+        Self(bytes)
+    }
+}
+
+impl SchemaId {
+    /// The id of the schema with this canonical form.
+    pub(crate) fn of(canonical: &[u8]) -> Self {
+        Self(hash128(canonical))
     }
 }
 
 impl Digest {
     /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
-        let _ = bytes;
-        unimplemented!()
+        Self(hash128(bytes))
+    }
+}
+
+/// BLAKE3 cut to its first 128 bits.
+fn hash128(bytes: &[u8]) -> [u8; 16] {
+    let hash = blake3::hash(bytes);
+    *hash.as_bytes().first_chunk().expect("a hash has 32 bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_are_checked() {
+        assert_eq!(DeviceName::try_from(""), Err(InvalidName::Empty));
+        assert_eq!(DeviceName::try_from("a\nb"), Err(InvalidName::Control('\n')));
+        assert_eq!(DeviceName::try_from("x".repeat(129).as_str()), Err(InvalidName::TooLong(129)));
+        assert!(DeviceName::try_from("x".repeat(128).as_str()).is_ok());
+        assert!(DeviceName::try_from("Zürich/roof 1 🌡").is_ok());
+    }
+
+    #[test]
+    fn path_segments_are_safe_and_short() {
+        let segment = |name: &str| DeviceName::try_from(name).unwrap().path_segment();
+        assert_eq!(segment("site/a b.1"), "site%2Fa%20b.1");
+        assert_eq!(segment(".."), "%2E.");
+        let long = segment(&"/".repeat(128));
+        assert_eq!(long.len(), 240);
+        assert_ne!(long, segment(&format!("{}x", "/".repeat(127))));
+    }
+
+    #[test]
+    fn broken_percent_encoding_is_refused() {
+        for text in ["%", "%1", "%zz", "%+1", "%FF"] {
+            assert_eq!(DeviceName::from_percent_encoded(text), Err(InvalidName::NotUtf8), "{text}");
+        }
+        assert_eq!(DeviceName::from_percent_encoded("%00"), Err(InvalidName::Control('\0')));
+    }
+
+    #[test]
+    fn hex_is_strict() {
+        let epoch = Epoch::random();
+        assert_eq!(epoch.to_string().parse(), Ok(epoch));
+        for text in ["", "+0123456789abcdef0123456789abcde", "0123456789abcdef0123456789abcdeg"] {
+            assert!(text.parse::<Epoch>().is_err(), "{text}");
+        }
+        assert_ne!(epoch, Epoch::random());
+    }
+
+    proptest! {
+        #[test]
+        fn percent_encoding_round_trips(name in "\\PC{1,32}") {
+            let name = DeviceName::try_from(name.as_str()).unwrap();
+            prop_assert_eq!(DeviceName::from_percent_encoded(&name.percent_encoded()), Ok(name));
+        }
     }
 }

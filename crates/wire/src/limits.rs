@@ -52,3 +52,21 @@ pub const MAX_TEXT_BYTES: usize = 512;
 
 /// The largest first sequence plus count: one below the largest u64, so that a range's end always fits.
 pub const MAX_SEQUENCE: u64 = u64::MAX - 1;
+
+// How the limits hang together.
+const _: () = {
+    use crate::frame::FRAME_HEADER_BYTES;
+
+    assert!(MAX_ROWS <= u32::MAX as usize);
+    assert!(MAX_BATCH_BYTES >= MAX_ROWS * 8, "the largest batch must have room for its event times");
+    assert!(MAX_BATCH_BYTES.is_multiple_of(FRAME_HEADER_BYTES));
+    assert!(MAX_DECODED_BATCH_BYTES >= MAX_BATCH_BYTES, "whatever fits plain must fit decoded");
+    assert!(MAX_DECODED_BATCH_BYTES >= MAX_ROWS * 8);
+    assert!(MAX_LIST_LENGTH <= u16::MAX as usize);
+    assert!(MAX_LIST_LENGTH * 4 < MAX_BATCH_BYTES, "one waveform must fit in a batch");
+    assert!(MAX_FIELDS <= u16::MAX as usize);
+    assert!(MAX_SCHEMA_NAME_BYTES <= u16::MAX as usize && MAX_FIELD_NAME_BYTES <= u16::MAX as usize);
+    assert!(MAX_UNIT_BYTES <= u16::MAX as usize && MAX_TEXT_BYTES <= u16::MAX as usize);
+    assert!(3 * MAX_RANGES * 16 + 256 <= MAX_CONTROL_BYTES, "all ranges of an epoch must fit in one message");
+    assert!(2 * (MAX_TEXT_BYTES + MAX_DEVICE_NAME_BYTES) + 256 <= MAX_CONTROL_BYTES);
+};

@@ -15,50 +15,72 @@ impl SequenceRanges {
 
     /// Adds a range; an empty one adds nothing.
     pub fn insert(&mut self, range: Range<u64>) {
-        let _ = range;
-        unimplemented!()
+        if range.is_empty() {
+            return;
+        }
+        // The ranges that `range` overlaps or touches melt into one.
+        let start = self.0.partition_point(|r| r.end < range.start);
+        let end = start + self.0[start..].partition_point(|r| r.start <= range.end);
+        if start == end {
+            self.0.insert(start, range);
+            return;
+        }
+        let joined = self.0[start].start.min(range.start)..self.0[end - 1].end.max(range.end);
+        self.0[start] = joined;
+        self.0.drain(start + 1..end);
     }
 
     /// Adds every range of `other`.
     pub fn insert_all(&mut self, other: &Self) {
-        let _ = other;
-        unimplemented!()
+        for range in other {
+            self.insert(range);
+        }
     }
 
     /// Takes a range out.
     pub fn remove(&mut self, range: Range<u64>) {
-        let _ = range;
-        unimplemented!()
+        if range.is_empty() {
+            return;
+        }
+        let start = self.0.partition_point(|r| r.end <= range.start);
+        let end = start + self.0[start..].partition_point(|r| r.start < range.end);
+        if start == end {
+            return;
+        }
+        let left = self.0[start].start..range.start;
+        let right = range.end..self.0[end - 1].end;
+        self.0.splice(start..end, [left, right].into_iter().filter(|r| !r.is_empty()));
     }
 
     /// Takes every range of `other` out.
     pub fn remove_all(&mut self, other: &Self) {
-        let _ = other;
-        unimplemented!()
+        for range in other {
+            self.remove(range);
+        }
     }
 
     /// Whether every sequence of `range` is in the set (true for an empty range).
     pub fn covers(&self, range: &Range<u64>) -> bool {
-        let _ = range;
-        unimplemented!()
+        range.is_empty()
+            || self.ending_after(range.start).is_some_and(|r| r.start <= range.start && range.end <= r.end)
     }
 
     /// Whether any sequence of `range` is in the set.
     pub fn overlaps(&self, range: &Range<u64>) -> bool {
-        let _ = range;
-        unimplemented!()
+        !range.is_empty() && self.ending_after(range.start).is_some_and(|r| r.start < range.end)
     }
 
     /// Whether inserting `range` would make one more disjoint range.
     pub fn would_open(&self, range: &Range<u64>) -> bool {
-        let _ = range;
-        unimplemented!()
+        let touched = self.0.partition_point(|r| r.end < range.start);
+        !range.is_empty() && self.0.get(touched).is_none_or(|r| range.end < r.start)
     }
 
     /// The sequences below `below` that are not in the set.
     pub fn gaps(&self, below: u64) -> Self {
-        let _ = below;
-        unimplemented!()
+        let mut gaps = Self::from(0..below);
+        gaps.remove_all(self);
+        gaps
     }
 
     /// The ranges in ascending order.
@@ -78,12 +100,17 @@ impl SequenceRanges {
 
     /// How many sequences are in the set.
     pub fn count(&self) -> u64 {
-        unimplemented!()
+        self.0.iter().map(|r| r.end - r.start).sum()
     }
 
     /// The end of the last range: the sequence after the highest one in the set, 0 when it is empty.
     pub fn next(&self) -> u64 {
-        unimplemented!()
+        self.0.last().map_or(0, |r| r.end)
+    }
+
+    /// The first range that ends after `sequence`.
+    fn ending_after(&self, sequence: u64) -> Option<&Range<u64>> {
+        self.0.get(self.0.partition_point(|r| r.end <= sequence))
     }
 }
 
@@ -131,5 +158,64 @@ impl fmt::Display for SequenceRanges {
             write!(f, "{comma}{}..{}", range.start, range.end)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn neighbours_melt() {
+        let ranges: SequenceRanges = [0..2, 4..6, 2..4, 9..9].into_iter().collect();
+        assert_eq!(ranges, SequenceRanges::from(0..6));
+        assert_eq!(ranges.to_string(), "0..6");
+    }
+
+    #[test]
+    fn the_highest_sequences_fit() {
+        let mut ranges = SequenceRanges::from(u64::MAX - 2..u64::MAX);
+        assert!(!ranges.would_open(&(0..u64::MAX)));
+        ranges.insert(0..u64::MAX);
+        assert_eq!(ranges.count(), u64::MAX);
+        assert_eq!(ranges.next(), u64::MAX);
+        assert!(ranges.gaps(u64::MAX).is_empty());
+    }
+
+    fn range() -> impl Strategy<Value = Range<u64>> {
+        (0..60u64, 0..12u64).prop_map(|(start, len)| start..start + len)
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_like_a_set(steps in prop::collection::vec((any::<bool>(), range()), 0..40), probe in range()) {
+            let mut ranges = SequenceRanges::new();
+            let mut set = BTreeSet::new();
+            for (add, step) in steps {
+                let before = ranges.len();
+                let opens = ranges.would_open(&step);
+                if add {
+                    ranges.insert(step.clone());
+                    set.extend(step);
+                    prop_assert_eq!(opens, ranges.len() > before);
+                } else {
+                    ranges.remove(step.clone());
+                    set.retain(|s| !step.contains(s));
+                }
+                prop_assert!(ranges.iter().all(|r| !r.is_empty()));
+                prop_assert!(ranges.0.windows(2).all(|w| w[0].end < w[1].start));
+            }
+            prop_assert_eq!(ranges.iter().flatten().collect::<BTreeSet<_>>(), set.clone());
+            prop_assert_eq!(ranges.count(), set.len() as u64);
+            prop_assert_eq!(ranges.next(), set.last().map_or(0, |s| s + 1));
+            prop_assert_eq!(ranges.covers(&probe), probe.clone().all(|s| set.contains(&s)));
+            prop_assert_eq!(ranges.overlaps(&probe), probe.clone().any(|s| set.contains(&s)));
+            let gaps: BTreeSet<_> = ranges.gaps(probe.end).iter().flatten().collect();
+            prop_assert_eq!(gaps, (0..probe.end).filter(|s| !set.contains(s)).collect::<BTreeSet<_>>());
+        }
     }
 }
