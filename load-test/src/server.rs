@@ -1,0 +1,235 @@
+//! The server under test: the release `icecore` binary in a temporary directory, driven only through its command line.
+
+use std::env;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::process;
+
+/// How long the server may take to answer after its start.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// How long the server may take to drain and close its log.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+/// The gateway identity under which the fleet writes, and the devices it may write for.
+const GATEWAY: &str = "load-gateway";
+const GATEWAY_GRANT: &str = "load/*";
+
+/// A running server of our own; stopped and removed on drop.
+#[derive(Debug)]
+pub(crate) struct TestServer {
+    icecore: PathBuf,
+    directory: TempDir,
+    child: Child,
+    quic: SocketAddr,
+    http: SocketAddr,
+}
+
+impl TestServer {
+    /// Makes a directory under `parent` (the system's temporary directory without it), certificates and a gateway
+    /// identity, and starts the server.
+    ///
+    /// # Errors
+    /// When a command fails, or the server does not answer in time.
+    pub(crate) fn start(parent: Option<&Path>) -> Result<Self> {
+        let icecore = icecore_binary()?;
+        let directory = match parent {
+            Some(parent) => tempfile::Builder::new().prefix("icecore-load-").tempdir_in(parent),
+            None => tempfile::Builder::new().prefix("icecore-load-").tempdir(),
+        }
+        .context("cannot make a directory for the server")?;
+        let config = directory.path().join("icecore.toml");
+        run(Command::new(&icecore).arg("init").arg("--dir").arg(directory.path()))?;
+        run(Command::new(&icecore)
+            .arg("--config")
+            .arg(&config)
+            .args(["device", "enroll", GATEWAY, "--gateway-for", GATEWAY_GRANT, "--out"])
+            .arg(directory.path().join(GATEWAY)))?;
+
+        let quic = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let http = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let log = File::create(directory.path().join("server.log"))?;
+        let child = Command::new(&icecore)
+            .arg("--config")
+            .arg(&config)
+            .arg("serve")
+            .env("ICECORE__LISTEN__QUIC", quic.to_string())
+            .env("ICECORE__LISTEN__HTTP", http.to_string())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot start {}", icecore.display()))?;
+        let mut server = Self { icecore, directory, child, quic, http };
+        server.wait_until_listening()?;
+        Ok(server)
+    }
+
+    /// Where devices connect.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.quic
+    }
+
+    /// The directory of the gateway identity.
+    pub(crate) fn identity(&self) -> PathBuf {
+        self.directory.path().join(GATEWAY)
+    }
+
+    /// Processor time used since its start, in seconds.
+    pub(crate) fn cpu_seconds(&self) -> Result<f64> {
+        process::cpu_seconds(self.child.id())
+    }
+
+    /// Memory in RAM, in bytes.
+    pub(crate) fn resident_bytes(&self) -> Result<u64> {
+        process::resident_bytes(self.child.id())
+    }
+
+    /// Batch bytes that the log took over bytes that it wrote, since the start; `None` before the first block.
+    ///
+    /// # Errors
+    /// When the server does not tell its metrics.
+    pub(crate) fn compression_ratio(&self) -> Result<Option<f64>> {
+        let metrics = self.metrics()?;
+        let taken = metric(&metrics, "icecore_log_batch_bytes_total");
+        let written = metric(&metrics, "icecore_log_block_bytes_total");
+        Ok(taken.zip(written).filter(|&(_, written)| written > 0.0).map(|(taken, written)| taken / written))
+    }
+
+    fn metrics(&self) -> Result<String> {
+        let mut connection =
+            TcpStream::connect(self.http).context("the server's HTTP port does not answer")?;
+        write!(connection, "GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.http)?;
+        let mut response = String::new();
+        connection.read_to_string(&mut response)?;
+        Ok(response)
+    }
+
+    /// Asks the server to stop and waits until it has.
+    ///
+    /// # Errors
+    /// When it takes too long or does not exit in good order.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        let pid =
+            i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("the server has no pid")?;
+        kill_process(pid, Signal::TERM).context("cannot signal the server")?;
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                ensure!(status.success(), "the server ended with {status}:\n{}", self.last_words());
+                return Ok(());
+            }
+            ensure!(begin.elapsed() < STOP_LIMIT, "the server did not stop within {STOP_LIMIT:?}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Replays the whole log and counts; every batch is validated on the way.
+    ///
+    /// # Errors
+    /// When the replay fails or its answer has no such number.
+    pub(crate) fn replay_count(&self) -> Result<StoredCount> {
+        let text = run(Command::new(&self.icecore)
+            .arg("--config")
+            .arg(self.directory.path().join("icecore.toml"))
+            .args(["replay", "--format", "count", "--data"])
+            .arg(self.directory.path().join("data")))?;
+        serde_json::from_str(&text).with_context(|| format!("unexpected answer of `icecore replay`: {text}"))
+    }
+
+    fn wait_until_listening(&mut self) -> Result<()> {
+        let begin = Instant::now();
+        while TcpStream::connect(self.http).is_err() {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the server ended with {status}:\n{}", self.last_words());
+            }
+            ensure!(begin.elapsed() < START_LIMIT, "the server does not answer:\n{}", self.last_words());
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(self.directory.path().join("server.log")).unwrap_or_default();
+        let start = log.char_indices().rev().nth(2_000).map_or(0, |(at, _)| at);
+        log[start..].to_owned()
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        // Both fail harmlessly when the server was stopped before.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a replay found in the log.
+#[derive(Debug, serde::Deserialize)]
+pub(crate) struct StoredCount {
+    /// Events.
+    pub(crate) events: u64,
+}
+
+/// The value of an unlabelled metric in Prometheus text.
+fn metric(text: &str, name: &str) -> Option<f64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// The `icecore` binary beside this program. Under `cargo run` it is built first, so that it is never an old one.
+fn icecore_binary() -> Result<PathBuf> {
+    let beside = env::current_exe()?.parent().context("this program has no directory")?.to_owned();
+    if let Some(cargo) = env::var_os("CARGO") {
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "--package", "icecore-server", "--bin", "icecore"]);
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
+        build.arg("--target-dir").arg(beside.parent().context("this program is not in a target directory")?);
+        run(&mut build)?;
+    }
+    let icecore = beside.join("icecore");
+    ensure!(
+        icecore.exists(),
+        "{} is not there; build it with `cargo build --release -p icecore-server`",
+        icecore.display()
+    );
+    Ok(icecore)
+}
+
+/// Runs a command to its end and returns what it printed.
+fn run(command: &mut Command) -> Result<String> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    ensure!(
+        output.status.success(),
+        "{:?} failed with {}:\n{}",
+        command.get_program(),
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_is_found_by_its_whole_name() {
+        let text = "# TYPE icecore_a counter\nicecore_a_total 7\nicecore_a 3.5\n";
+        assert_eq!(metric(text, "icecore_a"), Some(3.5));
+        assert_eq!(metric(text, "icecore_a_total"), Some(7.0));
+        assert_eq!(metric(text, "icecore"), None);
+    }
+}
