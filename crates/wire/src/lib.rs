@@ -26,8 +26,8 @@ mod schema;
 mod session;
 
 pub use batch::{
-    Batch, BatchBuilder, BatchError, BatchHeader, Bitmap, BytesValues, Column, ColumnData, ColumnView,
-    EncodeOptions, TextValues, Value, Values, encode,
+    Batch, BatchBuilder, BatchError, BatchHeader, Bitmap, BytesValues, Column, ColumnData, ColumnError,
+    ColumnView, EncodeOptions, TextValues, Value, Values, encode,
 };
 pub use frame::{
     FRAME_HEADER_BYTES, Frame, FrameError, FrameHeader, FrameKind, FrameReader, PADDING, padding,

@@ -54,6 +54,55 @@ pub enum ColumnData<'a> {
     I16List(&'a [i16]),
 }
 
+impl ColumnData<'_> {
+    /// How many values there are (of a list column: numbers).
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::F64(values) => values.len(),
+            Self::F32(values) | Self::F32List(values) => values.len(),
+            Self::I64(values) | Self::Timestamp(values) => values.len(),
+            Self::U64(values) => values.len(),
+            Self::Bool(values) => values.len(),
+            Self::Text(values) => values.len(),
+            Self::Bytes(values) => values.len(),
+            Self::I16List(values) => values.len(),
+        }
+    }
+
+    /// Whether the values are of type `ty`.
+    pub(super) fn is_of(&self, ty: ColumnType) -> bool {
+        matches!(
+            (self, ty),
+            (Self::F64(_), ColumnType::F64)
+                | (Self::F32(_), ColumnType::F32)
+                | (Self::I64(_), ColumnType::I64)
+                | (Self::U64(_), ColumnType::U64)
+                | (Self::Bool(_), ColumnType::Bool)
+                | (Self::Text(_), ColumnType::Text)
+                | (Self::Bytes(_), ColumnType::Bytes)
+                | (Self::Timestamp(_), ColumnType::Timestamp)
+                | (Self::F32List(_), ColumnType::F32List(_))
+                | (Self::I16List(_), ColumnType::I16List(_))
+        )
+    }
+
+    /// The name of the values' type, for messages.
+    pub(super) fn type_name(&self) -> &'static str {
+        match self {
+            Self::F64(_) => "f64",
+            Self::F32(_) => "f32",
+            Self::I64(_) => "i64",
+            Self::U64(_) => "u64",
+            Self::Bool(_) => "bool",
+            Self::Text(_) => "text",
+            Self::Bytes(_) => "bytes",
+            Self::Timestamp(_) => "timestamp",
+            Self::F32List(_) => "f32 lists",
+            Self::I16List(_) => "i16 lists",
+        }
+    }
+}
+
 /// A column to be encoded: values and, where some are null, which ones are valid.
 #[derive(Debug, Clone, Copy)]
 pub struct Column<'a> {
@@ -84,11 +133,11 @@ impl<'a> From<ColumnData<'a>> for Column<'a> {
 /// Bits, one a row, least significant first.
 #[derive(Debug, Clone, Copy)]
 pub struct Bitmap<'a> {
-    bytes: &'a [u8],
+    pub(super) bytes: &'a [u8],
 }
 
 impl Bitmap<'_> {
-    /// The bit of `row`.
+    /// The bit of `row`. Panics when there is no such row.
     pub fn get(&self, row: usize) -> bool {
         self.bytes[row / 8] >> (row % 8) & 1 == 1
     }
@@ -96,25 +145,27 @@ impl Bitmap<'_> {
 
 /// Texts of one column.
 #[derive(Debug, Clone, Copy)]
-pub struct TextValues<'a>(BytesValues<'a>);
+pub struct TextValues<'a> {
+    pub(super) offsets: &'a [u32],
+    pub(super) data: &'a str,
+}
 
 impl<'a> TextValues<'a> {
-    /// The text of `row`.
+    /// The text of `row`. Panics when there is no such row.
     pub fn get(&self, row: usize) -> &'a str {
-        let _ = (row, self.0);
-        unimplemented!()
+        &self.data[self.offsets[row] as usize..self.offsets[row + 1] as usize]
     }
 }
 
 /// Byte strings of one column.
 #[derive(Debug, Clone, Copy)]
 pub struct BytesValues<'a> {
-    offsets: &'a [u32],
-    data: &'a [u8],
+    pub(super) offsets: &'a [u32],
+    pub(super) data: &'a [u8],
 }
 
 impl<'a> BytesValues<'a> {
-    /// The bytes of `row`.
+    /// The bytes of `row`. Panics when there is no such row.
     pub fn get(&self, row: usize) -> &'a [u8] {
         &self.data[self.offsets[row] as usize..self.offsets[row + 1] as usize]
     }
@@ -168,9 +219,27 @@ pub struct ColumnView<'a> {
 }
 
 impl<'a> ColumnView<'a> {
+    /// Whether `row` has no value. Panics when the batch has no such row.
+    pub fn is_null(&self, row: usize) -> bool {
+        self.validity.is_some_and(|validity| !validity.get(row))
+    }
+
     /// The value of `row`. Panics when the batch has no such row.
     pub fn value(&self, row: usize) -> Value<'a> {
-        let _ = row;
-        unimplemented!()
+        if self.is_null(row) {
+            return Value::Null;
+        }
+        match self.values {
+            Values::F64(values) => Value::F64(values[row]),
+            Values::F32(values) => Value::F32(values[row]),
+            Values::I64(values) => Value::I64(values[row]),
+            Values::U64(values) => Value::U64(values[row]),
+            Values::Bool(values) => Value::Bool(values.get(row)),
+            Values::Text(values) => Value::Text(values.get(row)),
+            Values::Bytes(values) => Value::Bytes(values.get(row)),
+            Values::Timestamp(values) => Value::Timestamp(values[row]),
+            Values::F32List { length, values } => Value::F32List(&values[row * length..(row + 1) * length]),
+            Values::I16List { length, values } => Value::I16List(&values[row * length..(row + 1) * length]),
+        }
     }
 }

@@ -1,18 +1,21 @@
 //! Columns into a payload.
 
+use super::builder::Rows;
 use super::{BatchError, Column};
 use crate::{Payload, Schema};
 
 /// How a batch is encoded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EncodeOptions {
-    /// Compress number columns with pco at this level (0–12, 8 is a good one); `None` leaves them plain.
+    /// Compress number columns with pco at this level (0–12, 8 is a good one; higher counts as 12); `None` leaves them
+    /// plain. A column that pco does not make smaller stays plain.
     pub pco: Option<u8>,
     /// The device had no trustworthy clock when it stamped these events.
     pub time_uncertain: bool,
 }
 
-/// Encodes one batch: `times` in nanoseconds since the Unix epoch, and one column per field of `schema`.
+/// Encodes one batch: `times` in nanoseconds since the Unix epoch, and one column per field of `schema`. To encode many
+/// batches, keep a [`super::BatchBuilder`]: it keeps its buffers.
 pub fn encode(
     schema: &Schema,
     first_sequence: u64,
@@ -20,6 +23,7 @@ pub fn encode(
     columns: &[Column<'_>],
     options: EncodeOptions,
 ) -> Result<Payload, BatchError> {
-    let _ = (schema, first_sequence, times, columns, options);
-    unimplemented!()
+    let mut rows = Rows::new(schema);
+    rows.push_columns(schema, times, columns)?;
+    rows.encode(schema, first_sequence, options)
 }

@@ -1,0 +1,141 @@
+//! Number columns compressed with pco (its wrapped format: header, chunk metadata and one page, back to back).
+//!
+//! A few bytes of pco metadata can claim a dictionary of 2^25 numbers or a window of 2^24, and pco allocates what they
+//! claim. So the claims are read here first, and refused where the column could not need them.
+
+use bytemuck::Pod;
+use pco::data_types::Number;
+use pco::wrapped::{FileCompressor, FileDecompressor};
+use pco::{ChunkConfig, PagingSpec};
+use rkyv::util::AlignedVec;
+
+use super::ColumnError;
+use crate::ColumnType;
+
+/// The pco format: its major version, and the highest minor version that this build reads.
+const PCO_MAJOR: u8 = 4;
+const PCO_MINOR: u8 = 1;
+
+/// The highest compression level.
+pub(super) const MAX_LEVEL: u8 = 12;
+
+/// The largest lookback window that pco's encoder chooses, and the smallest (log2).
+const MAX_WINDOW_LOG: u32 = 15;
+const MIN_WINDOW_LOG: u32 = 4;
+
+/// Bytes of one number, for types that pco takes.
+pub(super) fn number_bytes(ty: ColumnType) -> Option<usize> {
+    match ty {
+        ColumnType::F64 | ColumnType::I64 | ColumnType::U64 | ColumnType::Timestamp => Some(8),
+        ColumnType::F32 | ColumnType::F32List(_) => Some(4),
+        ColumnType::I16List(_) => Some(2),
+        ColumnType::Bool | ColumnType::Text | ColumnType::Bytes => None,
+    }
+}
+
+/// Compresses the little-endian numbers of a plain column; `None` when that makes it no smaller (or pco cannot).
+pub(super) fn compress(ty: ColumnType, plain: &[u8], level: u8) -> Option<Vec<u8>> {
+    let packed = match ty {
+        ColumnType::F64 => compress_numbers::<f64>(plain, level),
+        ColumnType::F32 | ColumnType::F32List(_) => compress_numbers::<f32>(plain, level),
+        ColumnType::I64 | ColumnType::Timestamp => compress_numbers::<i64>(plain, level),
+        ColumnType::U64 => compress_numbers::<u64>(plain, level),
+        ColumnType::I16List(_) => compress_numbers::<i16>(plain, level),
+        ColumnType::Bool | ColumnType::Text | ColumnType::Bytes => None,
+    };
+    packed.filter(|packed| packed.len() < plain.len())
+}
+
+fn compress_numbers<T: Number + Pod>(plain: &[u8], level: u8) -> Option<Vec<u8>> {
+    let numbers: &[T] = bytemuck::cast_slice(plain);
+    let config = ChunkConfig::default()
+        .with_compression_level(usize::from(level))
+        .with_paging_spec(PagingSpec::Exact(vec![numbers.len()]));
+    let file = FileCompressor::default();
+    let mut chunk = file.chunk_compressor(numbers, &config).ok()?;
+    let packed = Vec::with_capacity(2 + chunk.meta_size_hint() + chunk.page_size_hint(0));
+    let packed = file.write_header(packed).ok()?;
+    let packed = chunk.write_meta(packed).ok()?;
+    chunk.write_page(0, packed).ok()
+}
+
+/// Decompresses `count` numbers of a column into little-endian bytes.
+pub(super) fn decompress(ty: ColumnType, packed: &[u8], count: usize) -> Result<AlignedVec<16>, ColumnError> {
+    match ty {
+        ColumnType::F64 => decompress_numbers::<f64>(packed, count),
+        ColumnType::F32 | ColumnType::F32List(_) => decompress_numbers::<f32>(packed, count),
+        ColumnType::I64 | ColumnType::Timestamp => decompress_numbers::<i64>(packed, count),
+        ColumnType::U64 => decompress_numbers::<u64>(packed, count),
+        ColumnType::I16List(_) => decompress_numbers::<i16>(packed, count),
+        ColumnType::Bool | ColumnType::Text | ColumnType::Bytes => {
+            Err(wrong("this type is never compressed"))
+        }
+    }
+}
+
+fn decompress_numbers<T: Number + Pod>(packed: &[u8], count: usize) -> Result<AlignedVec<16>, ColumnError> {
+    check_claims(packed, size_of::<T>(), count)?;
+    let pco = |error: pco::errors::PcoError| wrong(error.to_string());
+    let (file, rest) = FileDecompressor::new(packed).map_err(pco)?;
+    let (mut chunk, rest) = file.chunk_decompressor::<T, _>(rest).map_err(pco)?;
+    let mut plain = AlignedVec::with_capacity(count * size_of::<T>());
+    plain.resize(count * size_of::<T>(), 0);
+    let mut page = chunk.page_decompressor(rest, count).map_err(pco)?;
+    let progress = page.read(bytemuck::cast_slice_mut(&mut plain)).map_err(pco)?;
+    if !progress.finished || progress.n_processed != count {
+        return Err(wrong("fewer numbers than the batch has rows"));
+    }
+    if !page.into_src().is_empty() {
+        return Err(wrong("bytes after the last number"));
+    }
+    Ok(plain)
+}
+
+/// Reads what the metadata would make pco allocate, and refuses what `count` numbers cannot need.
+fn check_claims(packed: &[u8], number_bytes: usize, count: usize) -> Result<(), ColumnError> {
+    let Some((&[major, minor], chunk)) = packed.split_first_chunk() else {
+        return Err(wrong("no header"));
+    };
+    if major != PCO_MAJOR || minor > PCO_MINOR {
+        return Err(wrong(format!(
+            "format {major}.{minor} is not one of {PCO_MAJOR}.0 to {PCO_MAJOR}.{PCO_MINOR}"
+        )));
+    }
+    // Mode: 4 bits, then what belongs to it.
+    let mode_bits = match bits(chunk, 0, 4) {
+        0 => 4,
+        1 | 2 => 4 + 8 * number_bytes,
+        3 => 4 + 8,
+        4 => {
+            let entries = bits(chunk, 4, 25) as usize;
+            if entries > count || entries * number_bytes > chunk.len() {
+                return Err(wrong(format!("a dictionary of {entries} entries for {count} numbers")));
+            }
+            // The entries start on a byte.
+            32 + 8 * number_bytes * entries
+        }
+        mode => return Err(wrong(format!("unknown mode {mode}"))),
+    };
+    // Delta encoding: 4 bits; lookback (2) is followed by the window's log2, less one.
+    if bits(chunk, mode_bits, 4) == 2 {
+        let window_log = 1 + bits(chunk, mode_bits + 4, 5);
+        let needed_log = usize::BITS - count.leading_zeros();
+        if window_log > needed_log.clamp(MIN_WINDOW_LOG, MAX_WINDOW_LOG) {
+            return Err(wrong(format!("a window of 2^{window_log} for {count} numbers")));
+        }
+    }
+    Ok(())
+}
+
+/// `count` (at most 25) bits from bit `at` on, least significant first; zeros past the end, as pco reads them.
+fn bits(bytes: &[u8], at: usize, count: u32) -> u32 {
+    let mut word = [0; 4];
+    let from = bytes.get(at / 8..).unwrap_or_default();
+    let length = from.len().min(4);
+    word[..length].copy_from_slice(&from[..length]);
+    (u32::from_le_bytes(word) >> (at % 8)) & ((1 << count) - 1)
+}
+
+fn wrong(what: impl Into<String>) -> ColumnError {
+    ColumnError::Pco(what.into())
+}
