@@ -1,2 +1,61 @@
-//! The icecore binary.
-fn main() {}
+//! The `icecore` binary: configuration, command line, HTTP and the assembly of the other crates.
+//!
+//! One module per command. [`cli`] turns raw flags into domain values once; [`config`] does the same for the
+//! configuration file; everything behind them works with typed, checked values.
+
+mod cli;
+mod config;
+
+mod certificates;
+mod csv_file;
+mod demo;
+mod device;
+mod init;
+mod instant;
+mod logging;
+mod send;
+mod serve;
+mod table;
+
+use std::io::{self, ErrorKind};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::config::Config;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start(cli.log_format);
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        // `icecore device list | head` is not an error.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io_error = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe)
+    };
+    error.chain().any(io_error)
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    let out = || io::stdout().lock();
+    let config = || Config::load(&cli.config);
+    match &cli.command {
+        Command::Init(args) => init::run(args, &mut out()),
+        Command::Serve => serve::run(&config()?),
+        Command::Device(command) => device::run(command, &config()?, &mut out()),
+        Command::Send(args) => send::run(args, &mut out()),
+        Command::Replay(_) => anyhow::bail!("replay is not there yet"),
+        Command::Demo(args) => demo::run(args),
+        Command::Status => anyhow::bail!("status is not there yet"),
+    }
+}

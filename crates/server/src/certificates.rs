@@ -1,0 +1,201 @@
+//! Certificates: the authority that `init` creates and what it issues for the server, devices and gateways.
+//!
+//! One URI name in a certificate says who shows it: `icecore:device:<name>` or `icecore:gateway:<name>`, the name
+//! percent-encoded. What a gateway may write for is not in its certificate but in the server's registry.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use icecore_wire::DeviceName;
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+
+/// Certificates outlive the devices they are installed in; who must not connect any more is revoked in the registry.
+const VALIDITY: Duration = Duration::from_hours(20 * 365 * 24);
+
+/// Valid from a day ago, for devices whose clock is behind.
+const BACKDATED: Duration = Duration::from_hours(24);
+
+/// The names under which a server on this machine is always reached.
+const LOOPBACK_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+/// What an identity is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Writes its own events.
+    Device,
+    /// Writes for the devices it was granted.
+    Gateway,
+}
+
+/// A certificate and the private key it was made for, as PEM.
+pub(crate) struct Issued {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+    /// The certificate in DER, which is what fingerprints are taken of.
+    pub(crate) der: Vec<u8>,
+}
+
+/// A certificate authority that can issue.
+pub(crate) struct Authority {
+    certificate: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// Creates a new authority; returns it with its certificate and key to be stored.
+    pub(crate) fn create() -> anyhow::Result<(Self, Issued)> {
+        let mut params = leaf("Icecore certificate authority");
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate()?;
+        let issued = issued(&params.self_signed(&key)?, &key);
+        let authority = Self { certificate: issued.certificate.clone(), issuer: Issuer::new(params, key) };
+        Ok((authority, issued))
+    }
+
+    /// Loads an authority from its PEM files.
+    pub(crate) fn load(certificate: &Path, key: &Path) -> anyhow::Result<Self> {
+        let read =
+            |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+        let pem = read(certificate)?;
+        let key_pair = KeyPair::from_pem(&read(key)?)
+            .with_context(|| format!("{} holds no private key in PEM", key.display()))?;
+        let issuer = Issuer::from_ca_cert_pem(&pem, key_pair)
+            .with_context(|| format!("{} holds no authority certificate in PEM", certificate.display()))?;
+        Ok(Self { certificate: pem, issuer })
+    }
+
+    /// The authority's own certificate, which devices check the server against.
+    pub(crate) fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// Issues a server certificate for `hosts` (names or addresses) and the loopback names.
+    pub(crate) fn issue_server(&self, hosts: &[String]) -> anyhow::Result<Issued> {
+        let mut names: Vec<&str> = hosts.iter().map(String::as_str).chain(LOOPBACK_NAMES).collect();
+        names.sort_unstable();
+        names.dedup();
+        let mut params = leaf("Icecore server");
+        for name in names {
+            params.subject_alt_names.push(server_name(name)?);
+        }
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self.issue(&params)
+    }
+
+    /// Issues a client certificate for a device or gateway.
+    pub(crate) fn issue_client(&self, role: Role, name: &DeviceName) -> anyhow::Result<Issued> {
+        let role = match role {
+            Role::Device => "device",
+            Role::Gateway => "gateway",
+        };
+        let uri = format!("icecore:{role}:{}", name.path_segment());
+        let mut params = leaf(&format!("Icecore {role}"));
+        params.subject_alt_names.push(SanType::URI(uri.try_into()?));
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.issue(&params)
+    }
+
+    fn issue(&self, params: &CertificateParams) -> anyhow::Result<Issued> {
+        let key = KeyPair::generate()?;
+        Ok(issued(&params.signed_by(&key, &self.issuer)?, &key))
+    }
+}
+
+/// Writes a new file that only its owner can read; refuses to replace one.
+pub(crate) fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
+    write_new(path, text, 0o600)
+}
+
+/// Writes a new file that everyone may read; refuses to replace one.
+pub(crate) fn write_public(path: &Path, text: &str) -> anyhow::Result<()> {
+    write_new(path, text, 0o644)
+}
+
+fn write_new(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(|error| match error
+            .kind()
+        {
+            ErrorKind::AlreadyExists => {
+                anyhow::anyhow!("{} exists already and is not replaced", path.display())
+            }
+            _ => anyhow::Error::new(error).context(format!("cannot create {}", path.display())),
+        })?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn leaf(common_name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.use_authority_key_identifier_extension = true;
+    let now = SystemTime::now();
+    params.not_before = (now - BACKDATED).into();
+    params.not_after = (now + VALIDITY).into();
+    params
+}
+
+fn server_name(name: &str) -> anyhow::Result<SanType> {
+    if let Ok(address) = name.parse() {
+        return Ok(SanType::IpAddress(address));
+    }
+    let valid = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._*".contains(&b));
+    anyhow::ensure!(valid, "--host {name}: expected a host name or an IP address, without a port");
+    Ok(SanType::DnsName(name.try_into()?))
+}
+
+fn issued(certificate: &Certificate, key: &KeyPair) -> Issued {
+    Issued { certificate: certificate.pem(), key: key.serialize_pem(), der: certificate.der().to_vec() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_loaded_authority_issues_what_the_created_one_did() {
+        let directory = tempfile::tempdir().unwrap();
+        let (certificate, key) = (directory.path().join("ca.pem"), directory.path().join("ca-key.pem"));
+        let (_, stored) = Authority::create().unwrap();
+        write_public(&certificate, &stored.certificate).unwrap();
+        write_secret(&key, &stored.key).unwrap();
+        assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+
+        let authority = Authority::load(&certificate, &key).unwrap();
+        let issued = authority.issue_client(Role::Gateway, &"site/a b".parse().unwrap()).unwrap();
+        let (_, parsed) = x509_parser::parse_x509_certificate(&issued.der).unwrap();
+        let names = parsed.subject_alternative_name().unwrap().unwrap();
+        assert!(format!("{:?}", names.value).contains("icecore:gateway:site%2Fa%20b"), "{:?}", names.value);
+        let (_, ca) = x509_parser::pem::parse_x509_pem(stored.certificate.as_bytes()).unwrap();
+        assert_eq!(parsed.issuer(), ca.parse_x509().unwrap().subject());
+    }
+
+    #[test]
+    fn nothing_is_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key.pem");
+        write_secret(&path, "first").unwrap();
+        let error = write_secret(&path, "second").unwrap_err();
+        assert!(error.to_string().contains("exists already"), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "first");
+    }
+
+    #[test]
+    fn hosts_are_names_or_addresses() {
+        let (authority, _) = Authority::create().unwrap();
+        let hosts = ["telemetry.example.org", "10.0.0.7", "localhost"].map(str::to_owned);
+        assert!(authority.issue_server(&hosts).is_ok());
+        assert!(authority.issue_server(&["example.org:4433".to_owned()]).is_err());
+    }
+}

@@ -1,0 +1,235 @@
+//! The command line. Values are parsed into domain types here, so that no command sees a raw flag.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use icecore_wire::DeviceName;
+
+use crate::demo::DemoArgs;
+use crate::instant::{self, Instant};
+
+/// Durable, replayable telemetry storage for device fleets.
+#[derive(Debug, Parser)]
+#[command(name = "icecore", version, about, propagate_version = true)]
+pub(crate) struct Cli {
+    /// Configuration file; relative paths in it are relative to it.
+    #[arg(long, global = true, env = "ICECORE_CONFIG", value_name = "FILE", default_value = "icecore.toml")]
+    pub(crate) config: PathBuf,
+
+    /// How log lines are written to standard error; their level is set by ICECORE_LOG (default `info`).
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Human)]
+    pub(crate) log_format: LogFormat,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// One readable line per message, coloured on a terminal.
+    Human,
+    /// One JSON object per line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create a configuration file, a certificate authority and a server certificate.
+    Init(InitArgs),
+    /// Run the server.
+    Serve,
+    /// Enroll devices and gateways, and look at them.
+    #[command(subcommand)]
+    Device(DeviceCommand),
+    /// Stream CSV files as their devices would, through a gateway identity.
+    Send(SendArgs),
+    /// Read events back in order, with or without a running server.
+    Replay(ReplayArgs),
+    /// Show what the server is doing and how long its disk will last.
+    Status,
+    /// See it all work: a server, a fleet, a crash in the middle, and the proof that nothing was lost.
+    Demo(DemoArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// Directory to create the files in.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+
+    /// A name or address devices reach this server by (repeatable; the loopback names are always included).
+    #[arg(long = "host", value_name = "NAME")]
+    pub(crate) hosts: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeviceCommand {
+    /// Issue a certificate and record the enrolment.
+    Enroll(EnrollArgs),
+    /// List enrolled devices and devices with data.
+    List {
+        /// Only those from which nothing was received for this long, such as `1h` or `7d`.
+        #[arg(long, value_name = "DURATION", value_parser = instant::parse_duration)]
+        silent_for: Option<Duration>,
+    },
+    /// Show one device: enrolment, epochs, what is stored.
+    Show {
+        /// Name of the device or gateway.
+        name: DeviceName,
+    },
+    /// Show which sequences are missing, dropped and refused, per epoch.
+    Gaps {
+        /// Name of the device.
+        name: DeviceName,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EnrollArgs {
+    /// Name of the device or gateway: 1–128 bytes of UTF-8 without control characters.
+    pub(crate) name: DeviceName,
+
+    /// A label, `key=value` (repeatable).
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    pub(crate) labels: Vec<(String, String)>,
+
+    /// Make it a gateway that may write for devices matching this glob; `*` crosses `/` (repeatable).
+    #[arg(long = "gateway-for", value_name = "GLOB")]
+    pub(crate) gateway_for: Vec<String>,
+
+    /// Directory for the identity: `ca.pem`, `cert.pem`, `key.pem`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SendArgs {
+    /// CSV files, plain or gzipped; all must have the same columns.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Name of the schema the rows become events of.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) schema: String,
+
+    /// Version of the schema; raise it when the columns change.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) schema_version: u32,
+
+    /// JSON file with the types of the columns: {"field": "type"}, or {"file name": {"field": "type"}}.
+    /// Types: float, f32, int, u64, bool, bool(0/1), text, timestamp. Columns it leaves out are inferred.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) fields: Option<PathBuf>,
+
+    /// Column that names the device.
+    #[arg(long, value_name = "COLUMN", default_value = "device")]
+    pub(crate) device_field: String,
+
+    /// Column with the event time: RFC 3339, or integer nanoseconds since 1970.
+    #[arg(long, value_name = "COLUMN", default_value = "timestamp")]
+    pub(crate) time_field: String,
+
+    /// Address of the server.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) server: String,
+
+    /// Directory of the gateway identity, as `device enroll --gateway-for` wrote it.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) identity: PathBuf,
+
+    /// Send at most this many events per second.
+    #[arg(long, value_name = "N", value_parser = parse_positive, conflicts_with = "speed")]
+    pub(crate) rate: Option<f64>,
+
+    /// Send at this multiple of the speed at which the events happened, by event time.
+    #[arg(long, value_name = "X", value_parser = parse_positive)]
+    pub(crate) speed: Option<f64>,
+
+    /// How long to wait for a server that is away, at the start or on the way.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = instant::parse_duration)]
+    pub(crate) wait: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// Data directory; without it the one of the configuration file.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Only devices matching this glob; `*` crosses `/`.
+    #[arg(long, value_name = "GLOB", default_value = "*")]
+    pub(crate) device: String,
+
+    /// Only schemas whose name matches this glob.
+    #[arg(long, value_name = "GLOB", default_value = "*")]
+    pub(crate) schema: String,
+
+    /// Event times from this on: RFC 3339, integer nanoseconds, or relative such as `-2h`.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) from: Option<Instant>,
+
+    /// Event times before this.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) to: Option<Instant>,
+
+    /// `log`: as received; `time`: by event time.
+    #[arg(long, value_enum, default_value_t = ReplayOrder::Log)]
+    pub(crate) order: ReplayOrder,
+
+    /// `csv`: one schema, one column per field; `ndjson`: every attribute of every event.
+    #[arg(long, value_enum, default_value_t = ReplayFormat::Csv)]
+    pub(crate) format: ReplayFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReplayOrder {
+    Log,
+    Time,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReplayFormat {
+    Csv,
+    Ndjson,
+}
+
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE, such as site=oslo".to_owned()),
+    }
+}
+
+fn parse_positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && number > 0.0 => Ok(number),
+        _ => Err("expected a number above 0".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn relative_times_are_not_taken_for_flags() {
+        let cli = Cli::try_parse_from(["icecore", "replay", "--from", "-2h", "--to", "-1h"]).unwrap();
+        assert!(matches!(cli.command, Command::Replay(ReplayArgs { from: Some(_), to: Some(_), .. })));
+    }
+
+    #[test]
+    fn rate_and_speed_exclude_each_other() {
+        let flags = ["icecore", "send", "a.csv", "--schema", "s", "--server", "h:1", "--identity", "d"];
+        let with = |more: &[&str]| Cli::try_parse_from(flags.iter().chain(more).copied());
+        assert!(with(&["--rate", "10"]).is_ok());
+        assert!(with(&["--rate", "0"]).is_err());
+        assert!(with(&["--rate", "10", "--speed", "2"]).is_err());
+    }
+}

@@ -1,0 +1,165 @@
+//! The configuration: a TOML file, overridden key by key from the environment.
+//!
+//! Every mistake is an error that names its place: file, line and column, or the environment variable.
+
+mod document;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use bytesize::ByteSize;
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+/// What `icecore init` writes: every key with its default and what it means.
+pub(crate) const COMMENTED: &str = include_str!("../../../../config/icecore.toml");
+
+/// Begins the name of an environment variable that overrides a key: `ICECORE__LISTEN__QUIC`.
+const ENVIRONMENT_PREFIX: &str = "ICECORE__";
+
+/// A complete, checked configuration; all paths are ready to use.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Config {
+    pub(crate) listen: Listen,
+    pub(crate) data: Data,
+    pub(crate) tls: Tls,
+    pub(crate) log: Log,
+}
+
+/// Addresses the server listens on.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Listen {
+    pub(crate) quic: SocketAddr,
+    pub(crate) http: SocketAddr,
+}
+
+/// Where data lives.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Data {
+    pub(crate) dir: PathBuf,
+    #[serde(deserialize_with = "size")]
+    pub(crate) reserve: ByteSize,
+}
+
+/// Certificates and keys, all PEM.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Tls {
+    pub(crate) ca: PathBuf,
+    pub(crate) ca_key: PathBuf,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+/// How the hot log is written.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Log {
+    #[serde(deserialize_with = "size")]
+    pub(crate) segment: ByteSize,
+    #[serde(deserialize_with = "compression_level")]
+    pub(crate) compression: i32,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Self { quic: loopback(4433), http: loopback(4434) }
+    }
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self { dir: "data".into(), reserve: ByteSize::mib(256) }
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            ca: "tls/ca.pem".into(),
+            ca_key: "tls/ca-key.pem".into(),
+            certificate: "tls/server.pem".into(),
+            key: "tls/server-key.pem".into(),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { segment: ByteSize::mib(256), compression: 1 }
+    }
+}
+
+impl Config {
+    /// Reads `file`, applies the environment of this process and makes paths relative to the file's directory.
+    pub(crate) fn load(file: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(file).with_context(|| {
+            format!("cannot read the configuration {} (`icecore init --dir D` creates one)", file.display())
+        })?;
+        let overrides = std::env::vars().filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX));
+        let config = document::read(&file.display().to_string(), &text, overrides)?;
+        Ok(config.relative_to(file.parent().unwrap_or(Path::new(""))))
+    }
+
+    fn relative_to(mut self, directory: &Path) -> Self {
+        let Tls { ca, ca_key, certificate, key } = &mut self.tls;
+        for path in [&mut self.data.dir, ca, ca_key, certificate, key] {
+            *path = directory.join(&path);
+        }
+        self
+    }
+}
+
+fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a size such as \"64MiB\", or a number of bytes")]
+    enum Size {
+        Bytes(u64),
+        Text(String),
+    }
+    match Size::deserialize(deserializer)? {
+        Size::Bytes(bytes) => Ok(ByteSize::b(bytes)),
+        Size::Text(text) => {
+            let expected = |_| de::Error::custom(format!("expected a size such as \"64MiB\", not {text:?}"));
+            text.parse().map_err(expected)
+        }
+    }
+}
+
+/// zstd accepts −131072 to 22; beyond 19 it needs memory out of proportion, below −50 nothing gets faster.
+fn compression_level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+    let level = i32::deserialize(deserializer)?;
+    if (-50..=19).contains(&level) {
+        Ok(level)
+    } else {
+        Err(de::Error::custom(format!("expected a zstd level from -50 to 19, not {level}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commented_file_holds_exactly_the_defaults() {
+        let written = document::read("icecore.toml", COMMENTED, []).unwrap();
+        assert_eq!(written, Config::default());
+        let keys = |text: &str| text.lines().filter(|line| line.contains(" = ")).count();
+        let every_key = toml::to_string(&Config::default()).unwrap();
+        assert_eq!(keys(COMMENTED), keys(&every_key), "a key is missing from config/icecore.toml");
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("icecore.toml");
+        std::fs::write(&file, "[tls]\nca = \"/etc/ca.pem\"\n").unwrap();
+        let config = Config::load(&file).unwrap();
+        assert_eq!(config.data.dir, directory.path().join("data"));
+        assert_eq!(config.tls.ca, Path::new("/etc/ca.pem"));
+    }
+}

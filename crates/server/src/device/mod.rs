@@ -1,0 +1,43 @@
+//! `icecore device`: enrolling, and what the registry and the log say about devices.
+//!
+//! All of it reads and writes files of the data directory and works with or without a running server.
+
+mod enroll;
+mod gaps;
+mod list;
+mod show;
+
+use std::io::Write;
+use std::path::Path;
+
+use icecore_ingest::Registry;
+use icecore_log::{LogReader, RealDisk};
+use icecore_state::Ledger;
+use std::sync::Arc;
+
+use crate::cli::DeviceCommand;
+use crate::config::Config;
+
+/// Runs one of the commands.
+pub(crate) fn run(command: &DeviceCommand, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
+    match command {
+        DeviceCommand::Enroll(args) => enroll::run(args, config, out),
+        DeviceCommand::List { silent_for } => list::run(*silent_for, config, out),
+        DeviceCommand::Show { name } => show::run(name, config, out),
+        DeviceCommand::Gaps { name } => gaps::run(name, config, out),
+    }
+}
+
+/// The registry of the data directory.
+fn registry(config: &Config) -> anyhow::Result<Registry> {
+    Ok(Registry::open(config.data.dir.join("registry.jsonl"))?)
+}
+
+/// What the log holds of every device; nothing if the server never ran.
+fn ledger(data: &Path) -> anyhow::Result<Ledger> {
+    let mut ledger = Ledger::default();
+    if data.join("hot").exists() {
+        LogReader::open(Arc::new(RealDisk), data)?.facts(&mut |fact| ledger.apply(fact))?;
+    }
+    Ok(ledger)
+}

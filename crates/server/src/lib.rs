@@ -1,1 +1,0 @@
-//! Icecore's `server` part.

@@ -1,0 +1,176 @@
+//! What happens to the rows on their way, and when to give up.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use hdrhistogram::Histogram;
+use icecore_device::{Disconnect, Event, Events, Gateway};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::{Instant, timeout_at};
+
+use super::summary::Summary;
+use crate::instant::display_duration;
+use crate::table::count;
+
+/// Events of the connection that may wait to be read here: some seconds of acks at full speed.
+const EVENT_BUFFER: usize = 65_536;
+
+/// Follows the connection from its start.
+pub(super) struct Watch {
+    gateway: Gateway,
+    events: Events,
+    server: String,
+    /// How long the server may be away.
+    patience: Duration,
+    /// When the server was lost or first looked for; `None` while it is there.
+    away_since: Option<Instant>,
+    last_problem: Option<String>,
+    bar: ProgressBar,
+    rows: u64,
+    started: Instant,
+    latencies: Histogram<u64>,
+}
+
+impl Watch {
+    pub(super) fn start(gateway: Gateway, server: &str, patience: Duration, rows: u64) -> Self {
+        let started = Instant::now();
+        Self {
+            events: gateway.events(EVENT_BUFFER),
+            gateway,
+            server: server.to_owned(),
+            patience,
+            away_since: Some(started),
+            last_problem: None,
+            bar: progress_bar(rows),
+            rows,
+            started,
+            latencies: Histogram::new(3).expect("three significant digits are supported"),
+        }
+    }
+
+    /// Waits for a reason to give up; there may never be one.
+    pub(super) async fn failure(&mut self) -> anyhow::Error {
+        loop {
+            let next = match self.away_since {
+                Some(since) => timeout_at(since + self.patience, self.events.next()).await,
+                None => Ok(self.events.next().await),
+            };
+            match next {
+                Err(_) => return self.gave_up(),
+                Ok(None) => std::future::pending().await,
+                Ok(Some(event)) => {
+                    if let Some(failure) = self.note(event) {
+                        return failure;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Accounts for what was sent; an error says what is stored all the same.
+    pub(super) fn finish(mut self, sent: anyhow::Result<()>) -> anyhow::Result<Summary> {
+        let mut failure = sent.err();
+        while let Some(event) = self.events.try_next() {
+            let noted = self.note(event);
+            failure = failure.or(noted);
+        }
+        self.bar.finish_and_clear();
+        let stats = self.gateway.stats();
+        let summary = Summary {
+            rows: self.rows,
+            new: stats.events_acked,
+            known: stats.events_already_stored,
+            elapsed: self.started.elapsed(),
+            wire_bytes: stats.wire_bytes_sent,
+            latencies: self.latencies,
+        };
+        let durable = summary.new + summary.known;
+        match failure {
+            None if durable == self.rows => Ok(summary),
+            None => Err(anyhow!("{} of {} rows are durable", count(durable), count(self.rows))),
+            Some(failure) => {
+                let [durable, rows] = [durable, self.rows].map(count);
+                Err(failure.context(format!(
+                    "{durable} of {rows} rows are stored (sending the same files again adds only what is missing)"
+                )))
+            }
+        }
+    }
+
+    /// Takes an event into account; returns an error for one that waiting does not help.
+    fn note(&mut self, event: Event) -> Option<anyhow::Error> {
+        match event {
+            Event::Connected { .. } => {
+                if self.last_problem.take().is_some() {
+                    self.say(&format!("connected to {}", self.server));
+                }
+                self.away_since = None;
+                None
+            }
+            Event::Disconnected { reason, .. } => self.disconnected(&reason),
+            Event::Acked { latency, .. } => {
+                if let Some(latency) = latency {
+                    let microseconds = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+                    self.latencies.saturating_record(microseconds.max(1));
+                }
+                let stats = self.gateway.stats();
+                self.bar.set_position(stats.events_acked + stats.events_already_stored);
+                None
+            }
+            Event::Rejected { device, range, code, message, .. } => {
+                let (start, end) = (range.start, range.end);
+                Some(anyhow!(
+                    "the server refused events {start}..{end} of {device} ({}): {message}",
+                    code.name()
+                ))
+            }
+            Event::Refused { device, code, message, .. } => {
+                let whom = device.map_or_else(|| "this identity".to_owned(), |name| format!("device {name}"));
+                Some(anyhow!("the server refused {whom} ({}): {message}", code.name()))
+            }
+            Event::Attached { .. } | Event::Dropped { .. } | Event::Missed { .. } => None,
+        }
+    }
+
+    fn disconnected(&mut self, reason: &Disconnect) -> Option<anyhow::Error> {
+        let problem = reason.to_string();
+        match reason {
+            Disconnect::ServerNotTrusted { .. }
+            | Disconnect::CertificateRefused { .. }
+            | Disconnect::Refused { .. }
+            | Disconnect::Protocol { .. } => return Some(anyhow!(problem)),
+            Disconnect::Unresolved { .. }
+            | Disconnect::Unreachable { .. }
+            | Disconnect::Silent
+            | Disconnect::GoAway { .. }
+            | Disconnect::Lost { .. } => {}
+        }
+        let since = *self.away_since.get_or_insert_with(Instant::now);
+        if self.last_problem.as_ref() != Some(&problem) {
+            let left = display_duration((since + self.patience).saturating_duration_since(Instant::now()));
+            self.say(&format!("waiting for {} ({left} left): {problem}", self.server));
+            self.last_problem = Some(problem);
+        }
+        None
+    }
+
+    fn gave_up(&self) -> anyhow::Error {
+        let problem = self.last_problem.clone().unwrap_or_else(|| format!("no answer from {}", self.server));
+        anyhow!("gave up after {} (--wait): {problem}", display_duration(self.patience))
+    }
+
+    fn say(&self, line: &str) {
+        self.bar.suspend(|| eprintln!("{line}"));
+    }
+}
+
+/// A bar on standard error if that is a terminal.
+fn progress_bar(rows: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = "{wide_bar} {human_pos} of {human_len} rows durable, {per_sec}, {eta} left";
+    ProgressBar::new(rows)
+        .with_style(ProgressStyle::with_template(style).expect("the template is well-formed"))
+}

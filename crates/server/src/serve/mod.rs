@@ -1,0 +1,134 @@
+//! `icecore serve`: the crates put together into a running server.
+//!
+//! QUIC runs on a runtime of one thread, this one; the log's writer has threads of its own; HTTP has a thread and a
+//! runtime of its own, so that a scrape never takes a turn of ingestion's.
+
+mod http;
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use icecore_ingest::{Health, Ingest, IngestOptions, Registry, Writer, WriterOptions};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::config::Config;
+use http::Stage;
+
+/// How long a stopping server waits for devices to take their last acks.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// How long `/readyz` shows a fatal error before the process ends.
+const FATAL_GRACE: Duration = Duration::from_secs(1);
+
+/// Runs the server until it is told to stop (then in good order, `Ok`) or its log fails.
+pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
+    let metrics = http::install_metrics()?;
+    fs::create_dir_all(&config.data.dir)
+        .with_context(|| format!("cannot create {}", config.data.dir.display()))?;
+    let registry = Registry::open(config.data.dir.join("registry.jsonl"))?;
+    let (writer, handle) = Writer::start(&config.data.dir, writer_options(config))?;
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        // Signals are caught before anybody is told that the server is ready.
+        let mut signals = Signals::catch()?;
+        let ingest = Ingest::start(&ingest_options(config), Arc::new(registry), handle)?;
+        let (stage, stages) = watch::channel(Stage::Ready);
+        let http = http::start(config.listen.http, metrics, writer.health(), stages)?;
+        info!(
+            quic = %ingest.local_addr(),
+            http = %http,
+            data = %config.data.dir.display(),
+            position = writer.durable_position(),
+            "ready"
+        );
+
+        let mut health = writer.health();
+        let stopped = tokio::select! {
+            name = signals.next() => Ok(name),
+            message = failed(&mut health) => Err(message),
+        };
+        stage.send_replace(Stage::Stopping);
+        match stopped {
+            Ok(signal) => {
+                info!(signal, "stopping");
+                stop(ingest, writer, signals).await
+            }
+            Err(message) => {
+                error!(%message, "the log failed; nothing is acknowledged any more");
+                tokio::time::sleep(FATAL_GRACE).await;
+                Err(anyhow!("the log failed: {message}"))
+            }
+        }
+    })
+}
+
+async fn stop(ingest: Ingest, writer: Writer, mut signals: Signals) -> anyhow::Result<()> {
+    tokio::select! {
+        stopped = ingest.shutdown(writer, STOP_GRACE) => {
+            let position = stopped?;
+            info!(position, "stopped");
+            Ok(())
+        }
+        signal = signals.next() => {
+            warn!(signal, "stopping at once");
+            Err(anyhow!("stopped by a second {signal} before everything was committed"))
+        }
+    }
+}
+
+/// Waits until the log has failed for good; returns why.
+async fn failed(health: &mut watch::Receiver<Health>) -> String {
+    loop {
+        let state = health.borrow_and_update().clone();
+        match state {
+            Health::Failed { message } => return message,
+            Health::DiskFull { message } => warn!(%message, "the disk is full; ingestion waits for space"),
+            Health::Running | Health::Stopped => {}
+        }
+        if health.changed().await.is_err() {
+            return "the writer ended unexpectedly".to_owned();
+        }
+    }
+}
+
+fn writer_options(config: &Config) -> WriterOptions {
+    WriterOptions {
+        zstd_level: config.log.compression,
+        reserve_bytes: config.data.reserve.as_u64(),
+        ..WriterOptions::default()
+    }
+}
+
+fn ingest_options(config: &Config) -> IngestOptions {
+    IngestOptions {
+        listen: config.listen.quic,
+        ca: config.tls.ca.clone(),
+        certificate: config.tls.certificate.clone(),
+        key: config.tls.key.clone(),
+    }
+}
+
+/// The signals that stop a server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn catch() -> anyhow::Result<Self> {
+        let catch = |kind| signal(kind).context("cannot catch signals");
+        Ok(Self { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
