@@ -27,7 +27,7 @@ pub struct Scan<'a> {
     /// Records whose events lie, at least in part, in these positions; all where `None`. Whole batches are yielded.
     pub positions: Option<Range<u64>>,
     /// Only records of devices for which this holds.
-    pub devices: Option<&'a dyn Fn(&DeviceName) -> bool>,
+    pub devices: Option<Box<dyn Fn(&DeviceName) -> bool + 'a>>,
     /// What to do about damage.
     pub on_damage: OnDamage,
 }

@@ -1,1 +1,40 @@
-//! Icecore's `replay` part.
+//! Reading events back, in order, in constant memory.
+//!
+//! [`Replay`] opens the log of a data directory, beside a running server or without one, as it is at that
+//! moment. A [`Query`] says which events and in which order; a [`Sink`] takes them one by one:
+//!
+//! ```no_run
+//! use icecore_replay::{Csv, Query, Replay};
+//!
+//! let replay = Replay::open("data".as_ref())?;
+//! let query = Query { schemas: "weather".parse()?, ..Query::default() };
+//! let mut sink = Csv::new(std::io::stdout().lock(), &replay.schemas(&query)?)?;
+//! let replayed = replay.run(&query, &mut sink)?;
+//! eprintln!("{} events", replayed.events);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! What a query holds in memory does not depend on how many events it yields: in log order it is one block of the
+//! log, in order of event time a fixed budget, beyond which sorted runs go to temporary files. Only names (devices,
+//! epochs, schemas) are kept for as long as the query runs.
+//!
+//! The formats are described where they are written: [`Csv`] and [`Ndjson`].
+
+mod batches;
+mod count;
+mod error;
+mod event;
+mod export;
+mod instant;
+mod query;
+mod replay;
+mod time_order;
+
+pub use batches::{Batches, Selection};
+pub use count::Count;
+pub use error::ReplayError;
+pub use event::Event;
+pub use export::{Csv, Ndjson, Sink};
+pub use instant::{InvalidInstant, format_instant, parse_instant};
+pub use query::{EventTimes, Order, Query};
+pub use replay::{Replay, Replayed};

@@ -1,0 +1,179 @@
+//! Newline-delimited JSON.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::Arc;
+
+use icecore_log::Source;
+use icecore_wire::{Schema, SchemaId, Value};
+
+use super::Sink;
+use super::output::Output;
+use super::text::{TimeText, non_finite, push_array, push_finite, push_hex, push_integer, push_json_string};
+use crate::{Event, ReplayError};
+
+/// Writes events of any schemas as one JSON object a line, with every attribute of the event:
+///
+/// ```json
+/// {"device":"EWR","epoch":"b1946ac92492d2347c6235b4d2611184","epoch_number":0,"seq":7,"position":52,
+///  "event_time":"2013-01-01T05:00:00.000000000Z","received_time":"2026-01-31T12:00:00.123456789Z",
+///  "time_uncertain":false,"schema":"weather","version":1,"fields":{"temp":39.02,"wind_gust":null}}
+/// ```
+///
+/// (on one line). `epoch` is the epoch's id, `position` the event's ordinal in the log. `fields` has every field of the
+/// event's schema version, in order:
+///
+/// | type | value |
+/// |---|---|
+/// | null | `null` |
+/// | text | string |
+/// | f64, f32 | the shortest number that reads back equal; `"NaN"`, `"inf"`, `"-inf"`, which JSON has no number for |
+/// | i64, u64 | number with every digit, also beyond 2^53 |
+/// | bool | `true` or `false` |
+/// | timestamp | string, RFC 3339 in UTC with nine decimals |
+/// | bytes | string, lower-case hexadecimal |
+/// | lists | array of numbers |
+#[derive(Debug)]
+pub struct Ndjson<W> {
+    output: Output<W>,
+    /// The escaped `"schema":…,"version":…,"fields":{` and field names of the schemas met so far.
+    schemas: HashMap<SchemaId, SchemaText>,
+    source: SourceText,
+    event_time: TimeText,
+    received_time: TimeText,
+    field_time: TimeText,
+}
+
+/// The parts of a line that are the same for all events of a schema.
+#[derive(Debug)]
+struct SchemaText {
+    head: Vec<u8>,
+    /// Per field `,"name":` (the first without the comma).
+    fields: Vec<Vec<u8>>,
+}
+
+/// The beginning of a line, which is the same for all events of a source; the next event mostly has the same one.
+#[derive(Debug, Default)]
+struct SourceText {
+    source: Option<Arc<Source>>,
+    text: Vec<u8>,
+}
+
+impl<W: Write> Ndjson<W> {
+    /// A sink that writes to `out`, in large pieces.
+    pub fn new(out: W) -> Self {
+        Self {
+            output: Output::new(out),
+            schemas: HashMap::new(),
+            source: SourceText::default(),
+            event_time: TimeText::default(),
+            received_time: TimeText::default(),
+            field_time: TimeText::default(),
+        }
+    }
+}
+
+impl<W: Write> Sink for Ndjson<W> {
+    fn event(&mut self, event: &Event<'_>) -> Result<(), ReplayError> {
+        let text = &mut self.output.buffer;
+        text.extend_from_slice(self.source.of(event.source));
+        push_integer(text, event.sequence);
+        text.extend_from_slice(b",\"position\":");
+        push_integer(text, event.position);
+        text.extend_from_slice(b",\"event_time\":\"");
+        self.event_time.push(text, event.event_time);
+        text.extend_from_slice(b"\",\"received_time\":\"");
+        self.received_time.push(text, event.received_time);
+        text.extend_from_slice(b"\",\"time_uncertain\":");
+        push_bool(text, event.time_uncertain);
+        let schema = self.schemas.entry(event.schema.id()).or_insert_with(|| SchemaText::new(event.schema));
+        text.extend_from_slice(&schema.head);
+        for (name, value) in schema.fields.iter().zip(event.values()) {
+            text.extend_from_slice(name);
+            push_value(text, value, &mut self.field_time);
+        }
+        text.extend_from_slice(b"}}");
+        self.output.end_line()
+    }
+
+    fn finish(&mut self) -> Result<(), ReplayError> {
+        self.output.flush()
+    }
+}
+
+impl SchemaText {
+    fn new(schema: &Schema) -> Self {
+        let mut head = b",\"schema\":".to_vec();
+        push_json_string(&mut head, schema.name());
+        head.extend_from_slice(b",\"version\":");
+        push_integer(&mut head, schema.version());
+        head.extend_from_slice(b",\"fields\":{");
+        let field_text = |(i, name): (usize, &str)| {
+            let mut text = if i == 0 { Vec::new() } else { b",".to_vec() };
+            push_json_string(&mut text, name);
+            text.push(b':');
+            text
+        };
+        let names = schema.fields().iter().map(|field| field.name());
+        Self { head, fields: names.enumerate().map(field_text).collect() }
+    }
+}
+
+impl SourceText {
+    /// `{"device":…,"epoch":…,"epoch_number":…,"seq":` of `source`.
+    fn of(&mut self, source: &Arc<Source>) -> &[u8] {
+        if self.source.as_ref().is_none_or(|last| !Arc::ptr_eq(last, source)) {
+            self.text.clear();
+            self.text.extend_from_slice(b"{\"device\":");
+            push_json_string(&mut self.text, source.device.as_str());
+            self.text.extend_from_slice(b",\"epoch\":\"");
+            push_hex(&mut self.text, source.epoch.as_bytes());
+            self.text.extend_from_slice(b"\",\"epoch_number\":");
+            push_integer(&mut self.text, source.number);
+            self.text.extend_from_slice(b",\"seq\":");
+            self.source = Some(Arc::clone(source));
+        }
+        &self.text
+    }
+}
+
+#[inline]
+fn push_value(text: &mut Vec<u8>, value: Value<'_>, time_text: &mut TimeText) {
+    match value {
+        Value::Null => text.extend_from_slice(b"null"),
+        Value::F64(number) if number.is_finite() => push_finite(text, number),
+        Value::F64(number) => push_non_finite(text, number),
+        Value::F32(number) => push_f32(text, number),
+        Value::I64(number) => push_integer(text, number),
+        Value::U64(number) => push_integer(text, number),
+        Value::Bool(flag) => push_bool(text, flag),
+        Value::Text(string) => push_json_string(text, string),
+        Value::Bytes(bytes) => {
+            text.push(b'"');
+            push_hex(text, bytes);
+            text.push(b'"');
+        }
+        Value::Timestamp(time) => {
+            text.push(b'"');
+            time_text.push(text, time);
+            text.push(b'"');
+        }
+        Value::F32List(numbers) => push_array(text, numbers, push_f32),
+        Value::I16List(numbers) => push_array(text, numbers, push_integer),
+    }
+}
+
+/// Appends a single as a number, or as a string where JSON has no number.
+pub(super) fn push_f32(text: &mut Vec<u8>, number: f32) {
+    if number.is_finite() { push_finite(text, number) } else { push_non_finite(text, f64::from(number)) }
+}
+
+fn push_non_finite(text: &mut Vec<u8>, number: f64) {
+    text.push(b'"');
+    text.extend_from_slice(non_finite(number));
+    text.push(b'"');
+}
+
+fn push_bool(text: &mut Vec<u8>, flag: bool) {
+    text.extend_from_slice(if flag { b"true" } else { b"false" });
+}

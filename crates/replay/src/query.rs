@@ -1,0 +1,62 @@
+//! What to replay.
+
+use icecore_log::OnDamage;
+use icecore_wire::Glob;
+
+/// Which events to replay, and in which order. The default is all of them in log order.
+#[derive(Debug, Clone)]
+pub struct Query {
+    /// Devices whose name matches.
+    pub devices: Glob,
+    /// Schemas whose name matches.
+    pub schemas: Glob,
+    /// Events of these times.
+    pub times: EventTimes,
+    /// The order.
+    pub order: Order,
+    /// Whether damaged parts of the log end the replay or are passed over and listed.
+    pub on_damage: OnDamage,
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self {
+            devices: Glob::any(),
+            schemas: Glob::any(),
+            times: EventTimes::default(),
+            order: Order::Log,
+            on_damage: OnDamage::Fail,
+        }
+    }
+}
+
+/// A half-open range of event times, nanoseconds since the Unix epoch; the default holds every time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EventTimes {
+    /// The first time in the range; `None` = no lower end.
+    pub from: Option<i64>,
+    /// The first time behind the range; `None` = no upper end.
+    pub to: Option<i64>,
+}
+
+impl EventTimes {
+    /// Whether `time` is in the range.
+    pub fn contains(&self, time: i64) -> bool {
+        self.from.is_none_or(|from| from <= time) && self.to.is_none_or(|to| time < to)
+    }
+
+    /// Whether every time is in the range.
+    pub fn is_all(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The order of replayed events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Position order: as the events became durable. Within one batch that is sequence order.
+    #[default]
+    Log,
+    /// Event time; equal times in the order of device name, epoch number and sequence.
+    Time,
+}

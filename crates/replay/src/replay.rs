@@ -1,0 +1,132 @@
+//! From a data directory to a sink.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use icecore_log::{Damage, Fact, LogReader, RealDisk, Scan};
+use icecore_wire::{DeviceName, Schema};
+
+use crate::time_order::TimeSort;
+use crate::{Batches, Count, Order, Query, ReplayError, Sink};
+
+/// The log of a data directory, as it was when it was opened: what a server adds later is not seen.
+#[derive(Debug)]
+pub struct Replay {
+    reader: LogReader,
+    spill_directory: PathBuf,
+}
+
+/// What a replay did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// Events handed to the sink.
+    pub events: u64,
+    /// Whether the reader of the output went away first (a broken pipe), which is no error.
+    pub cut_short: bool,
+    /// Damage that was passed over because the query asked for it.
+    pub damage: Vec<Damage>,
+}
+
+impl Replay {
+    /// Opens the log in `data`, with or without a running server.
+    ///
+    /// Sorting by time spills to `TMPDIR` where that is set, otherwise to `data`: the usual default, `/tmp`, is often
+    /// held in memory, and its size has nothing to do with the log's.
+    pub fn open(data: &Path) -> Result<Self, ReplayError> {
+        let spill_directory = std::env::var_os("TMPDIR").map_or_else(|| data.to_owned(), PathBuf::from);
+        Ok(Self { reader: LogReader::open(Arc::new(RealDisk), data)?, spill_directory })
+    }
+
+    /// The log that is read.
+    pub fn reader(&self) -> &LogReader {
+        &self.reader
+    }
+
+    /// The schemas that the query's devices have stored events of, by name and version. Event times are not looked
+    /// at, so that it costs no reading of events.
+    pub fn schemas(&self, query: &Query) -> Result<Vec<Arc<Schema>>, ReplayError> {
+        let mut schemas = BTreeMap::new();
+        self.reader.facts(&mut |fact| {
+            if let Fact::Batch { source, schema, .. } = fact
+                && query.devices.matches(source.device.as_str())
+                && query.schemas.matches(schema.name())
+            {
+                let key = (schema.name().to_owned(), schema.version(), schema.id());
+                schemas.entry(key).or_insert_with(|| Arc::clone(schema));
+            }
+        })?;
+        Ok(schemas.into_values().collect())
+    }
+
+    /// The batches with events of `query`, in log order whatever the query's order is.
+    pub fn batches<'a>(&'a self, query: &'a Query) -> Batches<'a> {
+        let wanted = |device: &DeviceName| query.devices.matches(device.as_str());
+        let scan = Scan {
+            positions: None,
+            devices: (!query.devices.is_any()).then(|| Box::new(wanted) as Box<dyn Fn(&DeviceName) -> bool>),
+            on_damage: query.on_damage,
+        };
+        Batches::new(self.reader.scan(scan), query)
+    }
+
+    /// Counts the events of `query`, validating every batch.
+    pub fn count(&self, query: &Query) -> Result<Count, ReplayError> {
+        Count::of(self.batches(query))
+    }
+
+    /// Hands the events of `query` to `sink`, in the query's order, and finishes it.
+    pub fn run(&self, query: &Query, sink: &mut (impl Sink + ?Sized)) -> Result<Replayed, ReplayError> {
+        let mut replayed = Replayed::default();
+        let result = match query.order {
+            Order::Log => self.run_in_log_order(query, sink, &mut replayed),
+            Order::Time => self.run_in_time_order(query, sink, &mut replayed),
+        };
+        match result.and_then(|()| sink.finish()) {
+            Err(ReplayError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                replayed.cut_short = true;
+                Ok(replayed)
+            }
+            Err(error) => Err(error),
+            Ok(()) => Ok(replayed),
+        }
+    }
+
+    fn run_in_log_order(
+        &self,
+        query: &Query,
+        sink: &mut (impl Sink + ?Sized),
+        replayed: &mut Replayed,
+    ) -> Result<(), ReplayError> {
+        let mut batches = self.batches(query);
+        for selection in &mut batches {
+            selection?.for_each(|event| {
+                replayed.events += 1;
+                sink.event(event)
+            })?;
+        }
+        replayed.damage = batches.damage().to_vec();
+        Ok(())
+    }
+
+    fn run_in_time_order(
+        &self,
+        query: &Query,
+        sink: &mut (impl Sink + ?Sized),
+        replayed: &mut Replayed,
+    ) -> Result<(), ReplayError> {
+        let mut sort = TimeSort::new(&self.spill_directory);
+        let mut batches = self.batches(query);
+        for selection in &mut batches {
+            selection?.for_each(|event| sort.push(event))?;
+        }
+        replayed.damage = batches.damage().to_vec();
+        let mut sorted = sort.finish()?;
+        while let Some(event) = sorted.next()? {
+            replayed.events += 1;
+            sink.event(&event)?;
+        }
+        Ok(())
+    }
+}
