@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use icecore_wire::DeviceName;
+use icecore_replay::{InvalidInstant, parse_instant};
+use icecore_wire::{DeviceName, Glob};
 
 use crate::demo::DemoArgs;
-use crate::instant::{self, Instant};
+use crate::instant;
 
 /// Durable, replayable telemetry storage for device fleets.
 #[derive(Debug, Parser)]
@@ -159,19 +160,19 @@ pub(crate) struct ReplayArgs {
 
     /// Only devices matching this glob; `*` crosses `/`.
     #[arg(long, value_name = "GLOB", default_value = "*")]
-    pub(crate) device: String,
+    pub(crate) device: Glob,
 
     /// Only schemas whose name matches this glob.
     #[arg(long, value_name = "GLOB", default_value = "*")]
-    pub(crate) schema: String,
+    pub(crate) schema: Glob,
 
     /// Event times from this on: RFC 3339, integer nanoseconds, or relative such as `-2h`.
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    pub(crate) from: Option<Instant>,
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = parse_time)]
+    pub(crate) from: Option<i64>,
 
     /// Event times before this.
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    pub(crate) to: Option<Instant>,
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = parse_time)]
+    pub(crate) to: Option<i64>,
 
     /// `log`: as received; `time`: by event time.
     #[arg(long, value_enum, default_value_t = ReplayOrder::Log)]
@@ -180,6 +181,10 @@ pub(crate) struct ReplayArgs {
     /// `csv`: one schema, one column per field; `ndjson`: every attribute of every event.
     #[arg(long, value_enum, default_value_t = ReplayFormat::Csv)]
     pub(crate) format: ReplayFormat,
+
+    /// Read around damaged parts of the log instead of ending at the first; they are listed on standard error.
+    #[arg(long)]
+    pub(crate) skip_damaged: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -192,6 +197,10 @@ pub(crate) enum ReplayOrder {
 pub(crate) enum ReplayFormat {
     Csv,
     Ndjson,
+}
+
+fn parse_time(text: &str) -> Result<i64, InvalidInstant> {
+    parse_instant(text, instant::now())
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {

@@ -1,34 +1,8 @@
 //! Times and durations as people write them.
 
-use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::{SignedDuration, Timestamp};
-
-/// An instant given on the command line, as nanoseconds since the Unix epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Instant(pub(crate) i64);
-
-impl FromStr for Instant {
-    type Err = String;
-
-    /// Accepts RFC 3339, integer nanoseconds, or a signed duration relative to now (`-2h`, `+30m`).
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Some(nanoseconds) = parse_event_time(text) {
-            return Ok(Self(nanoseconds));
-        }
-        let relative = text.starts_with(['-', '+']).then(|| text.parse::<SignedDuration>().ok()).flatten();
-        relative
-            .and_then(|offset| i64::try_from(offset.as_nanos()).ok())
-            .and_then(|offset| now().checked_add(offset))
-            .map(Self)
-            .ok_or_else(|| {
-                "expected RFC 3339 such as 2024-05-01T12:00:00Z, integer nanoseconds since 1970, or a time relative \
-                 to now such as -2h"
-                    .to_owned()
-            })
-    }
-}
 
 /// The system clock in nanoseconds since the Unix epoch.
 pub(crate) fn now() -> i64 {
@@ -97,14 +71,6 @@ mod tests {
         assert_eq!(parse_duration("7d"), Ok(Duration::from_hours(168)));
         assert!(parse_duration("-1h").is_err());
         assert!(parse_duration("60").is_err());
-    }
-
-    #[test]
-    fn relative_instants_count_from_now() {
-        let Instant(two_hours_ago) = "-2h".parse().unwrap();
-        let difference = now() - two_hours_ago;
-        assert!((7_200_000_000_000..7_260_000_000_000).contains(&difference), "{difference}");
-        assert!("yesterday".parse::<Instant>().is_err());
     }
 
     #[test]

@@ -13,8 +13,10 @@ mod device;
 mod init;
 mod instant;
 mod logging;
+mod replay;
 mod send;
 mod serve;
+mod status;
 mod table;
 
 use std::io::{self, ErrorKind};
@@ -54,8 +56,11 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Serve => serve::run(&config()?),
         Command::Device(command) => device::run(command, &config()?, &mut out()),
         Command::Send(args) => send::run(args, &mut out()),
-        Command::Replay(_) => anyhow::bail!("replay is not there yet"),
+        Command::Replay(args) => match &args.data {
+            Some(data) => replay::run(args, data),
+            None => replay::run(args, &config()?.data.dir),
+        },
         Command::Demo(args) => demo::run(args),
-        Command::Status => anyhow::bail!("status is not there yet"),
+        Command::Status => status::run(&config()?, &mut out()),
     }
 }

@@ -9,11 +9,11 @@ mod show;
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use icecore_ingest::Registry;
 use icecore_log::{LogReader, RealDisk};
 use icecore_state::Ledger;
-use std::sync::Arc;
 
 use crate::cli::DeviceCommand;
 use crate::config::Config;
@@ -34,7 +34,7 @@ fn registry(config: &Config) -> anyhow::Result<Registry> {
 }
 
 /// What the log holds of every device; nothing if the server never ran.
-fn ledger(data: &Path) -> anyhow::Result<Ledger> {
+pub(crate) fn ledger(data: &Path) -> anyhow::Result<Ledger> {
     let mut ledger = Ledger::default();
     if data.join("hot").exists() {
         LogReader::open(Arc::new(RealDisk), data)?.facts(&mut |fact| ledger.apply(fact))?;

@@ -1,0 +1,131 @@
+//! `icecore status`: one screen about the server and its disk.
+
+mod disk;
+mod scrape;
+
+use std::io::Write;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytesize::ByteSize;
+use icecore_log::{LogReader, RealDisk};
+
+use crate::config::Config;
+use crate::device::ledger;
+use crate::instant::{self, display_duration, display_seconds};
+use crate::table::count;
+use disk::Disk;
+use scrape::Scrape;
+
+/// Time between the two samples that rates are made of.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Shows what the running server reports and what the data directory holds; without a server, the latter.
+pub(crate) fn run(config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
+    let rates = match Rates::sample(config) {
+        Ok(rates) => Some(rates),
+        Err(reason) => {
+            writeln!(out, "server       down: {reason}")?;
+            None
+        }
+    };
+    if let Some(rates) = &rates {
+        rates.write(out)?;
+    }
+    write_log(config, out)?;
+    write_disk(config, rates.as_ref(), out)
+}
+
+/// What the server counted within [`SAMPLE_INTERVAL`], per second.
+struct Rates {
+    readiness: String,
+    events: f64,
+    batches: f64,
+    payload_bytes: f64,
+    /// Bytes by which the log grows.
+    stored_bytes: f64,
+    now: Scrape,
+}
+
+impl Rates {
+    fn sample(config: &Config) -> anyhow::Result<Self> {
+        let http = config.listen.http;
+        let (first, started) = (Scrape::metrics(http)?, Instant::now());
+        thread::sleep(SAMPLE_INTERVAL);
+        let now = Scrape::metrics(http)?;
+        let seconds = started.elapsed().as_secs_f64();
+        let rate = |name: &str| (now.value(name) - first.value(name)).max(0.0) / seconds;
+        Ok(Self {
+            readiness: scrape::readiness(http)?,
+            events: rate("icecore_events_total"),
+            batches: rate("icecore_batches_total"),
+            payload_bytes: rate("icecore_payload_bytes_total"),
+            stored_bytes: rate("icecore_log_stored_bytes_total"),
+            now,
+        })
+    }
+
+    fn write(&self, out: &mut impl Write) -> anyhow::Result<()> {
+        let whole = |value: f64| count(value.max(0.0).round() as u64);
+        let total = |name: &str| whole(self.now.value(name));
+        writeln!(out, "server       {}", self.readiness)?;
+        writeln!(out, "connections  {}", total("icecore_connections"))?;
+        writeln!(
+            out,
+            "ingest       {} events/s, {} batches/s, {}/s",
+            whole(self.events),
+            whole(self.batches),
+            ByteSize::b(self.payload_bytes as u64)
+        )?;
+        writeln!(
+            out,
+            "since start  {} events, {} batches, {} came twice, {} refused",
+            total("icecore_events_total"),
+            total("icecore_batches_total"),
+            total("icecore_duplicate_batches_total"),
+            total("icecore_refused_batches_total")
+        )?;
+        Ok(())
+    }
+}
+
+fn write_log(config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
+    if !config.data.dir.join("hot").exists() {
+        writeln!(out, "log          empty")?;
+        return Ok(());
+    }
+    let reader = LogReader::open(Arc::new(RealDisk), &config.data.dir)?;
+    writeln!(out, "durable      position {}", count(reader.positions().end))?;
+    // Nothing is archived yet, so the oldest data not archived is the oldest data.
+    let ledger = ledger(&config.data.dir)?;
+    if let Some(received) = ledger.devices().map(|(_, device)| device.first_received()).min() {
+        let age = Duration::from_nanos(instant::now().saturating_sub(received).max(0).unsigned_abs());
+        let (received, age) = (display_seconds(received), display_duration(age));
+        writeln!(out, "not archived everything since {received} ({age} ago)")?;
+    }
+    Ok(())
+}
+
+fn write_disk(config: &Config, rates: Option<&Rates>, out: &mut impl Write) -> anyhow::Result<()> {
+    let disk = Disk::of(&config.data.dir)?;
+    let (used, free) = (ByteSize::b(disk.used), ByteSize::b(disk.free));
+    let data = config.data.dir.display();
+    writeln!(
+        out,
+        "disk         {used} used by {data}, {free} free, {} kept in reserve",
+        config.data.reserve
+    )?;
+    let usable = disk.free.saturating_sub(config.data.reserve.as_u64());
+    match rates {
+        Some(rates) if rates.stored_bytes >= 1.0 => {
+            let left =
+                Duration::try_from_secs_f64(usable as f64 / rates.stored_bytes).unwrap_or(Duration::MAX);
+            let growth = ByteSize::b(rates.stored_bytes as u64);
+            writeln!(out, "full in      {} at {growth}/s", display_duration(left))?;
+        }
+        Some(_) => writeln!(out, "full in      nothing is being written now")?,
+        None => {}
+    }
+    Ok(())
+}
