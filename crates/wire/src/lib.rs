@@ -30,7 +30,7 @@ pub use batch::{
     ColumnView, EncodeOptions, TextValues, Value, Values, encode,
 };
 pub use frame::{
-    FRAME_HEADER_BYTES, Frame, FrameError, FrameHeader, FrameKind, FrameReader, PADDING, padding,
+    FRAME_HEADER_BYTES, Frame, FrameError, FrameKind, FrameProblem, FrameReader, PADDING, padding,
     write_header,
 };
 pub use glob::Glob;

@@ -13,6 +13,12 @@ impl SequenceRanges {
         Self(Vec::new())
     }
 
+    /// The set of these ranges; `None` when one is empty, or they do not ascend with at least one sequence between.
+    pub(crate) fn from_ascending(ranges: Vec<Range<u64>>) -> Option<Self> {
+        let apart = ranges.windows(2).all(|pair| pair[0].end < pair[1].start);
+        (apart && !ranges.iter().any(Range::is_empty)).then_some(Self(ranges))
+    }
+
     /// Adds a range; an empty one adds nothing.
     pub fn insert(&mut self, range: Range<u64>) {
         if range.is_empty() {

@@ -1,9 +1,18 @@
-//! Control messages, field by field in little-endian order.
+//! Control messages: what client and server say beside batches.
+
+mod code;
+mod codec;
+
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::{DeviceName, Epoch, Frame, SequenceRanges};
+pub use code::Code;
+pub use codec::MessageError;
+
+use crate::{DeviceName, Epoch, SequenceRanges};
 
 /// Client → server, first on the control stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +30,8 @@ pub struct Hello {
 /// Client → server: from now on `alias` stands for (device, epoch) on this connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attach {
-    /// The client's choice, not 0, not in use.
+    /// The client's choice: not 0, and greater than every alias before it on this connection, so that a late ack can
+    /// never be taken for another device's.
     pub alias: u32,
     /// Who the events are of.
     pub device: DeviceName,
@@ -168,115 +178,32 @@ pub struct GoAway {
 
 /// A control message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum Message {
+    /// Client: the first message of a connection.
     Hello(Hello),
+    /// Client: starts sending for a device.
     Attach(Attach),
-    Detach { alias: u32 },
+    /// Client: stops sending for a device.
+    Detach {
+        /// The attached device and epoch.
+        alias: u32,
+    },
+    /// Client: sequences that will never come.
     Dropped(Dropped),
+    /// Client: an orderly end.
     Bye,
+    /// Server: the answer to `Hello`.
     Welcome(Welcome),
+    /// Server: the answer to `Attach`.
     Attached(Attached),
+    /// Server: sequences that reached a level.
     Ack(Ack),
+    /// Server: a batch that was not taken.
     Nack(Nack),
+    /// Server: a device or connection that is not taken.
     Refuse(Refuse),
+    /// Server: how fast the client may send.
     Pace(Pace),
+    /// Server: the connection is about to end.
     GoAway(GoAway),
-}
-
-/// Why a control message cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message} message: {reason}")]
-pub struct MessageError {
-    message: &'static str,
-    reason: String,
-}
-
-impl Message {
-    /// Appends the message as one complete frame: header, payload, padding.
-    pub fn write_frame(&self, out: &mut Vec<u8>) {
-        let _ = out;
-        unimplemented!()
-    }
-
-    /// Reads a control message; every field is checked.
-    pub fn read(frame: &Frame) -> Result<Self, MessageError> {
-        let _ = frame;
-        unimplemented!()
-    }
-}
-
-/// Why something is refused. The numbers and names are frozen; new ones may be added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Code {
-    /// The peer broke a rule of the protocol.
-    ProtocolViolation,
-    /// The peer speaks no version that this side speaks.
-    UnsupportedVersion,
-    /// The batch does not pass validation.
-    MalformedBatch,
-    /// The batch's schema was not announced on its stream.
-    UnknownSchema,
-    /// Another definition of the same schema name and version is known.
-    SchemaConflict,
-    /// The schema does not follow from its older version.
-    SchemaIncompatible,
-    /// The server takes declared schemas only, and this is none.
-    SchemaUndeclared,
-    /// Sequences that are stored or refused came again with other content or another cut.
-    SequenceConflict,
-    /// The batch would open more disjoint ranges than are kept for an epoch.
-    TooManyRanges,
-    /// The device has more open epochs than are kept.
-    TooManyEpochs,
-    /// The connection has more devices attached than are allowed.
-    TooManyAliases,
-    /// The batch is larger than the server takes.
-    TooLarge,
-    /// The identity is not in the registry.
-    NotEnrolled,
-    /// The identity may not write for this device.
-    NotGranted,
-    /// The identity was revoked.
-    Revoked,
-    /// The certificate has expired.
-    Expired,
-    /// Another session took over the device.
-    TakenOver,
-    /// Sessions keep taking a device over from each other.
-    IdentityConflict,
-    /// The server has more work than it can take.
-    Overloaded,
-    /// The server has no disk space to make events durable.
-    DiskFull,
-    /// The server is stopping.
-    ShuttingDown,
-    /// Something failed in the server.
-    Internal,
-    /// A number that a newer peer knows.
-    Unrecognized(u16),
-}
-
-impl Code {
-    /// The number on the wire and in the log.
-    pub fn number(self) -> u16 {
-        unimplemented!()
-    }
-
-    /// The code of a number; numbers of newer versions become [`Code::Unrecognized`].
-    pub fn from_number(number: u16) -> Self {
-        let _ = number;
-        unimplemented!()
-    }
-
-    /// The name, such as `sequence_conflict`.
-    pub fn name(self) -> &'static str {
-        unimplemented!()
-    }
-
-    /// Whether trying again with the same content can never succeed.
-    pub fn is_permanent(self) -> bool {
-        unimplemented!()
-    }
 }
