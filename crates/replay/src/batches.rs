@@ -50,7 +50,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    fn decode(stored: StoredBatch, times: EventTimes) -> Result<Self, ReplayError> {
+    pub(crate) fn decode(stored: StoredBatch, times: EventTimes) -> Result<Self, ReplayError> {
         match Batch::validate(stored.payload.clone(), stored.schema.clone()) {
             Ok(batch) => Ok(Self { stored, batch, times }),
             Err(source) => Err(ReplayError::Batch {

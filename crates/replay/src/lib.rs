@@ -28,6 +28,8 @@ mod export;
 mod instant;
 mod query;
 mod replay;
+#[cfg(test)]
+mod sample;
 mod time_order;
 
 pub use batches::{Batches, Selection};

@@ -262,3 +262,6 @@ impl EpochLedger {
         self.dropped.insert_all(&fresh);
     }
 }
+
+#[cfg(test)]
+mod tests;

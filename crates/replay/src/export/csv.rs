@@ -190,3 +190,123 @@ fn push_quoted(text: &mut Vec<u8>, bytes: &[u8]) {
     }
     text.push(b'"');
 }
+
+#[cfg(test)]
+mod tests {
+    use icecore_wire::ColumnType;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::sample;
+
+    fn csv_of(schemas: &[Arc<Schema>], batches: &[crate::Selection]) -> String {
+        let mut out = Vec::new();
+        let mut sink = Csv::new(&mut out, schemas).unwrap();
+        for batch in batches {
+            batch.for_each(|event| sink.event(event)).unwrap();
+        }
+        sink.finish().unwrap();
+        drop(sink);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn every_type_has_its_text() {
+        let schema = sample::every_type();
+        let rows = [
+            (0, vec![Value::Null; 10]),
+            (
+                -1,
+                vec![
+                    Value::F64(f64::NAN),
+                    Value::F32(0.1),
+                    Value::I64(i64::MIN),
+                    Value::U64(u64::MAX),
+                    Value::Bool(false),
+                    Value::Text(""),
+                    Value::Bytes(&[]),
+                    Value::Timestamp(1),
+                    Value::F32List(&[1.0, f32::NEG_INFINITY, f32::NAN]),
+                    Value::I16List(&[-1, 2]),
+                ],
+            ),
+            (
+                1,
+                vec![
+                    Value::F64(f64::NEG_INFINITY),
+                    Value::F32(f32::INFINITY),
+                    Value::I64(0),
+                    Value::U64(0),
+                    Value::Bool(true),
+                    Value::Text("a \"b\",\nc"),
+                    Value::Bytes(b"\x00\xff"),
+                    Value::Timestamp(0),
+                    Value::F32List(&[0.5, -0.0, 1e30]),
+                    Value::I16List(&[0, 0]),
+                ],
+            ),
+        ];
+        let batch = sample::selection(&sample::source("a,b", 2), &schema, 9, &rows);
+        assert_eq!(
+            csv_of(&[schema], &[batch]),
+            "device,epoch,seq,timestamp,f64,f32,i64,u64,bool,text,bytes,time,f32s,i16s\n\
+             \"a,b\",2,9,1970-01-01T00:00:00.000000000Z,,,,,,,,,,\n\
+             \"a,b\",2,10,1969-12-31T23:59:59.999999999Z,NaN,0.1,-9223372036854775808,18446744073709551615,0,\
+             \"\",\"\",1970-01-01T00:00:00.000000001Z,\"[1,\"\"-inf\"\",\"\"NaN\"\"]\",\"[-1,2]\"\n\
+             \"a,b\",2,11,1970-01-01T00:00:00.000000001Z,-inf,inf,0,0,1,\
+             \"a \"\"b\"\",\nc\",00ff,1970-01-01T00:00:00.000000000Z,\"[0.5,-0,1e30]\",\"[0,0]\"\n"
+        );
+    }
+
+    #[test]
+    fn versions_of_one_schema_share_a_header() {
+        let old = sample::schema("flow", 1, &[("gone", ColumnType::I64), ("rate", ColumnType::F32)]);
+        let new = sample::schema("flow", 2, &[("rate", ColumnType::F64), ("fresh", ColumnType::I64)]);
+        let source = sample::source("d", 0);
+        let batches = [
+            sample::selection(&source, &old, 0, &[(0, vec![Value::I64(1), Value::F32(0.5)])]),
+            sample::selection(&source, &new, 1, &[(0, vec![Value::F64(2.5), Value::I64(3)])]),
+        ];
+        let text = csv_of(&[old, new], &batches);
+        let cells: Vec<&str> = text
+            .lines()
+            .map(|line| line.rsplitn(4, ',').last().map_or("", |rest| &line[rest.len()..]))
+            .collect();
+        assert_eq!(cells, [",rate,fresh,gone", ",0.5,,1", ",2.5,3,"]);
+    }
+
+    #[test]
+    fn several_schemas_are_named() {
+        let schemas = [sample::schema("b", 1, &[]), sample::schema("a", 1, &[]), sample::schema("a", 2, &[])];
+        let message = Csv::new(Vec::new(), &schemas).unwrap_err().to_string();
+        assert!(message.contains("matches 2: a, b"), "{message}");
+    }
+
+    #[test]
+    fn an_event_of_another_schema_is_refused() {
+        let (expected, other) = (sample::schema("flow", 1, &[]), sample::schema("heat", 3, &[]));
+        let mut sink = Csv::new(Vec::new(), &[expected]).unwrap();
+        let batch = sample::selection(&sample::source("d", 0), &other, 0, &[(0, vec![])]);
+        let message = batch.for_each(|event| sink.event(event)).unwrap_err().to_string();
+        assert!(message.contains("heat version 3"), "{message}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_reads_back(texts in prop::collection::vec(prop::option::of("[a-c,\"\r\n 🦀]{0,6}"), 1..20)) {
+            let schema = sample::schema("note", 1, &[("first", ColumnType::Text), ("last", ColumnType::Text)]);
+            fn value(text: &Option<String>) -> Value<'_> {
+                text.as_deref().map_or(Value::Null, Value::Text)
+            }
+            let rows: Vec<_> = texts.iter().map(|text| (0, vec![value(text), value(text)])).collect();
+            let text = csv_of(&[schema.clone()], &[sample::selection(&sample::source("d", 0), &schema, 0, &rows)]);
+            let mut reader = csv::Reader::from_reader(text.as_bytes());
+            let records: Vec<_> = reader.records().map(Result::unwrap).collect();
+            prop_assert_eq!(records.len(), texts.len());
+            for (record, text) in records.iter().zip(&texts) {
+                let expected = text.as_deref().unwrap_or_default();
+                prop_assert_eq!((&record[4], &record[5]), (expected, expected));
+            }
+        }
+    }
+}

@@ -177,3 +177,66 @@ fn push_non_finite(text: &mut Vec<u8>, number: f64) {
 fn push_bool(text: &mut Vec<u8>, flag: bool) {
     text.extend_from_slice(if flag { b"true" } else { b"false" });
 }
+
+#[cfg(test)]
+mod tests {
+    use icecore_wire::ColumnType;
+
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn every_attribute_is_told() {
+        let schema = sample::every_type();
+        let rows = [
+            (0, vec![Value::Null; 10]),
+            (
+                -1,
+                vec![
+                    Value::F64(f64::NAN),
+                    Value::F32(f32::NEG_INFINITY),
+                    Value::I64(i64::MIN),
+                    Value::U64(u64::MAX),
+                    Value::Bool(true),
+                    Value::Text("a\"\n"),
+                    Value::Bytes(b"\x00\xff"),
+                    Value::Timestamp(1),
+                    Value::F32List(&[1.0, 0.5, f32::NAN]),
+                    Value::I16List(&[-1, 2]),
+                ],
+            ),
+        ];
+        let mut out = Vec::new();
+        let mut sink = Ndjson::new(&mut out);
+        let batch = sample::selection(&sample::source("d\"1", 2), &schema, 9, &rows);
+        batch.for_each(|event| sink.event(event)).unwrap();
+        let other = sample::schema("heat", 3, &[("a", ColumnType::I64)]);
+        let batch = sample::selection(&sample::source("e", 0), &other, 0, &[(0, vec![Value::I64(7)])]);
+        batch.for_each(|event| sink.event(event)).unwrap();
+        sink.finish().unwrap();
+        drop(sink);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            concat!(
+                r#"{"device":"d\"1","epoch":"02020202020202020202020202020202","epoch_number":2,"seq":9,"#,
+                r#""position":109,"event_time":"1970-01-01T00:00:00.000000000Z","#,
+                r#""received_time":"1970-01-01T00:00:01.000000000Z","time_uncertain":false,"#,
+                r#""schema":"every","version":1,"fields":{"f64":null,"f32":null,"i64":null,"u64":null,"#,
+                r#""bool":null,"text":null,"bytes":null,"time":null,"f32s":null,"i16s":null}}"#,
+                "\n",
+                r#"{"device":"d\"1","epoch":"02020202020202020202020202020202","epoch_number":2,"seq":10,"#,
+                r#""position":110,"event_time":"1969-12-31T23:59:59.999999999Z","#,
+                r#""received_time":"1970-01-01T00:00:01.000000000Z","time_uncertain":false,"#,
+                r#""schema":"every","version":1,"fields":{"f64":"NaN","f32":"-inf","#,
+                r#""i64":-9223372036854775808,"u64":18446744073709551615,"bool":true,"text":"a\"\n","#,
+                r#""bytes":"00ff","time":"1970-01-01T00:00:00.000000001Z","f32s":[1,0.5,"NaN"],"i16s":[-1,2]}}"#,
+                "\n",
+                r#"{"device":"e","epoch":"00000000000000000000000000000000","epoch_number":0,"seq":0,"#,
+                r#""position":100,"event_time":"1970-01-01T00:00:00.000000000Z","#,
+                r#""received_time":"1970-01-01T00:00:01.000000000Z","time_uncertain":false,"#,
+                r#""schema":"heat","version":3,"fields":{"a":7}}"#,
+                "\n",
+            )
+        );
+    }
+}

@@ -208,3 +208,32 @@ fn head(row: &[u64]) -> u64 {
     let crc = checksum(CrcAlgorithm::Crc32Iscsi, cast_slice(row));
     row.len() as u64 | crc << 32
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    #[test]
+    fn rows_larger_than_the_read_buffer_come_back_and_altered_ones_do_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let rows: Vec<Vec<u64>> = [1usize, READ_BYTES / 4, 3, READ_BYTES / 8, 0, 9]
+            .iter()
+            .map(|&length| (0..length as u64).collect())
+            .collect();
+        let mut writer = RunWriter::create(directory.path()).unwrap();
+        rows.iter().for_each(|row| writer.write(row).unwrap());
+        let Run::File(mut run) = writer.finish().unwrap() else { unreachable!() };
+        for row in &rows[..5] {
+            assert!(run.advance().unwrap());
+            assert_eq!(run.row().words(), row);
+        }
+
+        let last = run.file.metadata().unwrap().len() - 1;
+        run.file.write_all_at(&[0xff], last).unwrap();
+        run.filled = run.row.end;
+        run.file.seek(io::SeekFrom::Start(last + 1 - 80)).unwrap();
+        assert_eq!(run.advance().unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+}
