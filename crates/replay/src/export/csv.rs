@@ -23,7 +23,7 @@ use crate::{Event, ReplayError};
 /// |---|---|
 /// | null | empty |
 /// | text | as it is; in quotes where it holds a comma, a quote or a line break, and where it is empty |
-/// | f64, f32 | the shortest text that reads back equal (`270`, `0.1`, `1e300`, `-0`); `NaN`, `inf`, `-inf` |
+/// | f64, f32 | the shortest text that reads back equal (`270`, `0.1`, `1e+300`, `-0`); `NaN`, `inf`, `-inf` |
 /// | i64, u64 | decimal |
 /// | bool | `1` or `0`, so that a column of flags is a column of numbers |
 /// | timestamp | like the event time |
@@ -210,6 +210,10 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
+    fn flow(name: &str, version: u32) -> Arc<Schema> {
+        sample::schema(name, version, &[("rate", ColumnType::F64)])
+    }
+
     #[test]
     fn every_type_has_its_text() {
         let schema = sample::every_type();
@@ -254,7 +258,7 @@ mod tests {
              \"a,b\",2,10,1969-12-31T23:59:59.999999999Z,NaN,0.1,-9223372036854775808,18446744073709551615,0,\
              \"\",\"\",1970-01-01T00:00:00.000000001Z,\"[1,\"\"-inf\"\",\"\"NaN\"\"]\",\"[-1,2]\"\n\
              \"a,b\",2,11,1970-01-01T00:00:00.000000001Z,-inf,inf,0,0,1,\
-             \"a \"\"b\"\",\nc\",00ff,1970-01-01T00:00:00.000000000Z,\"[0.5,-0,1e30]\",\"[0,0]\"\n"
+             \"a \"\"b\"\",\nc\",00ff,1970-01-01T00:00:00.000000000Z,\"[0.5,-0,1e+30]\",\"[0,0]\"\n"
         );
     }
 
@@ -277,16 +281,16 @@ mod tests {
 
     #[test]
     fn several_schemas_are_named() {
-        let schemas = [sample::schema("b", 1, &[]), sample::schema("a", 1, &[]), sample::schema("a", 2, &[])];
+        let schemas = [flow("b", 1), flow("a", 1), flow("a", 2)];
         let message = Csv::new(Vec::new(), &schemas).unwrap_err().to_string();
         assert!(message.contains("matches 2: a, b"), "{message}");
     }
 
     #[test]
     fn an_event_of_another_schema_is_refused() {
-        let (expected, other) = (sample::schema("flow", 1, &[]), sample::schema("heat", 3, &[]));
+        let (expected, other) = (flow("flow", 1), flow("heat", 3));
         let mut sink = Csv::new(Vec::new(), &[expected]).unwrap();
-        let batch = sample::selection(&sample::source("d", 0), &other, 0, &[(0, vec![])]);
+        let batch = sample::selection(&sample::source("d", 0), &other, 0, &[(0, vec![Value::Null])]);
         let message = batch.for_each(|event| sink.event(event)).unwrap_err().to_string();
         assert!(message.contains("heat version 3"), "{message}");
     }
