@@ -380,7 +380,6 @@ mod tests {
             for chunk in bytes.chunks(chunk) {
                 reader.push(chunk);
                 while let Some(frame) = reader.next().unwrap() {
-                    // Nothing starts nowhere in particular.
                     prop_assert!(frame.payload.is_empty() || frame.payload.as_ptr().addr().is_multiple_of(16));
                     read.push((frame.payload.to_vec(), frame.alias));
                 }

@@ -1,5 +1,7 @@
 //! Every limit of the protocol. A peer that goes past one is refused with a reason; nothing grows without one.
 
+use std::time::Duration;
+
 /// Rows in a batch. Offsets and row numbers then fit in 17 bits, and one batch is at most a few blocks' work.
 pub const MAX_ROWS: usize = 65_536;
 
@@ -44,8 +46,11 @@ pub const MAX_OPEN_EPOCHS: usize = 64;
 /// Devices attached at once on one connection (a gateway attaches many).
 pub const MAX_ALIASES: usize = 1024;
 
-/// Schemas announced on one batch stream.
+/// Schemas that a batch stream remembers; announcing one more makes both ends forget the oldest.
 pub const MAX_STREAM_SCHEMAS: usize = 256;
+
+/// How long either end waits for the other's first message.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes of a human-readable text in a control message (SDK name, server name, reason).
 pub const MAX_TEXT_BYTES: usize = 512;

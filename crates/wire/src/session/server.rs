@@ -1,10 +1,15 @@
 //! The server's end of the control stream.
 
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
-use super::SessionError;
-use crate::{Attach, Attached, Dropped, GoAway, Level, Nack, Pace, Refuse, SessionLimits};
+use super::{PROTOCOL_VERSION, SessionError};
+use crate::limits::{HELLO_TIMEOUT, MAX_RANGES};
+use crate::{
+    Ack, Attach, Attached, Code, Dropped, FrameKind, FrameReader, GoAway, Hello, Level, Message, Nack, Pace,
+    Refuse, SequenceRanges, SessionLimits, Welcome,
+};
 
 /// What the client said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +27,7 @@ pub enum ServerEvent {
     Attach(Attach),
     /// The client sends no more for this alias.
     Detach {
-        /// The alias, free again.
+        /// The alias; it never stands for anything again.
         alias: u32,
     },
     /// Sequences that will never come.
@@ -31,91 +36,196 @@ pub enum ServerEvent {
     Bye,
 }
 
+/// Where an alias is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Alias {
+    /// Asked for, not answered yet.
+    Pending,
+    Attached,
+}
+
 /// The server's end of a session.
 #[derive(Debug)]
 pub struct ServerSession {
-    _private: (),
+    limits: SessionLimits,
+    frames: FrameReader,
+    events: VecDeque<ServerEvent>,
+    out: Vec<u8>,
+    /// Set until `Hello` came.
+    hello_deadline: Option<Duration>,
+    last_alias: u32,
+    aliases: HashMap<u32, Alias>,
+    /// Acks that wait for [`Self::take_control`].
+    acks: BTreeMap<(u32, Level), SequenceRanges>,
 }
 
 impl ServerSession {
     /// A session that waits for `Hello`.
     pub fn new(limits: SessionLimits, now: Duration) -> Self {
-        let _ = (limits, now);
-        Self { _private: () }
+        Self {
+            limits,
+            frames: FrameReader::control(),
+            events: VecDeque::new(),
+            out: Vec::new(),
+            hello_deadline: Some(now + HELLO_TIMEOUT),
+            last_alias: 0,
+            aliases: HashMap::new(),
+            acks: BTreeMap::new(),
+        }
     }
 
     /// Takes bytes that came on the control stream.
-    pub fn control_received(&mut self, chunk: &[u8], now: Duration) -> Result<(), SessionError> {
-        let _ = (chunk, now);
-        unimplemented!()
+    pub fn control_received(&mut self, chunk: &[u8]) -> Result<(), SessionError> {
+        self.frames.push(chunk);
+        while let Some(frame) = self.frames.next()? {
+            self.handle(Message::read(&frame)?)?;
+        }
+        Ok(())
     }
 
     /// The next thing the client said.
     pub fn poll_event(&mut self) -> Option<ServerEvent> {
-        unimplemented!()
+        self.events.pop_front()
     }
 
     /// Whether `alias` is attached (answered by [`Self::attached`] and not detached since).
     pub fn is_attached(&self, alias: u32) -> bool {
-        let _ = alias;
-        unimplemented!()
+        self.aliases.get(&alias) == Some(&Alias::Attached)
     }
 
     /// Answers `Hello`; `server_time` in nanoseconds since the Unix epoch.
     pub fn welcome(&mut self, server: &str, server_time: i64) {
-        let _ = (server, server_time);
-        unimplemented!()
+        let welcome = Welcome {
+            protocol: PROTOCOL_VERSION,
+            server: server.to_owned(),
+            server_time,
+            limits: self.limits,
+        };
+        Message::Welcome(welcome).write_frame(&mut self.out);
     }
 
-    /// Answers `Attach`.
+    /// Answers `Attach`; says nothing when the client has detached meanwhile.
     pub fn attached(&mut self, attached: Attached) {
-        let _ = attached;
-        unimplemented!()
+        if let Some(alias) = self.aliases.get_mut(&attached.alias) {
+            *alias = Alias::Attached;
+            Message::Attached(attached).write_frame(&mut self.out);
+        }
     }
 
-    /// Acks sequences; acks of one alias and level are joined until [`Self::take_control`].
+    /// Acks sequences; acks of one alias and level are joined until [`Self::take_control`]. Says nothing when the client
+    /// has detached meanwhile.
     pub fn ack(&mut self, alias: u32, range: Range<u64>, level: Level) {
-        let _ = (alias, range, level);
-        unimplemented!()
+        if self.is_attached(alias) {
+            self.acks.entry((alias, level)).or_default().insert(range);
+        }
     }
 
-    /// Refuses a batch.
+    /// Refuses a batch. Says nothing when the client has detached meanwhile.
     pub fn nack(&mut self, nack: Nack) {
-        let _ = nack;
-        unimplemented!()
+        if self.is_attached(nack.alias) {
+            Message::Nack(nack).write_frame(&mut self.out);
+        }
     }
 
-    /// Refuses a device (its alias is free again) or the connection.
+    /// Refuses a device, which ends its alias, or the connection.
     pub fn refuse(&mut self, refuse: Refuse) {
-        let _ = refuse;
-        unimplemented!()
+        if let Some(alias) = refuse.alias {
+            self.aliases.remove(&alias);
+            self.acks.retain(|(of, _), _| *of != alias);
+        }
+        Message::Refuse(refuse).write_frame(&mut self.out);
     }
 
     /// Tells the client how fast to send.
     pub fn pace(&mut self, pace: Pace) {
-        let _ = pace;
-        unimplemented!()
+        Message::Pace(pace).write_frame(&mut self.out);
     }
 
     /// Tells the client that the connection is about to end.
     pub fn go_away(&mut self, go_away: GoAway) {
-        let _ = go_away;
-        unimplemented!()
+        Message::GoAway(go_away).write_frame(&mut self.out);
     }
 
     /// The bytes to write to the control stream, empty when there are none.
     pub fn take_control(&mut self) -> Vec<u8> {
-        unimplemented!()
+        for ((alias, level), ranges) in std::mem::take(&mut self.acks) {
+            let mut ranges = ranges.iter().peekable();
+            while ranges.peek().is_some() {
+                let ranges = ranges.by_ref().take(MAX_RANGES).collect();
+                Message::Ack(Ack { alias, level, ranges }).write_frame(&mut self.out);
+            }
+        }
+        std::mem::take(&mut self.out)
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn deadline(&self) -> Option<Duration> {
-        unimplemented!()
+        self.hello_deadline
     }
 
     /// Tells the session that time has passed: an error when `Hello` did not come in time.
     pub fn handle_timeout(&mut self, now: Duration) -> Result<(), SessionError> {
-        let _ = now;
-        unimplemented!()
+        match self.hello_deadline {
+            Some(deadline) if now >= deadline => Err(SessionError::Timeout { expected: "Hello" }),
+            _ => Ok(()),
+        }
     }
+
+    fn handle(&mut self, message: Message) -> Result<(), SessionError> {
+        let open = self.hello_deadline.is_none();
+        match message {
+            Message::Hello(_) if open => {
+                return Err(unexpected(FrameKind::Hello, "the session is open already"));
+            }
+            Message::Hello(hello) => self.handle_hello(hello)?,
+            other if !open => return Err(unexpected(other.kind(), "Hello comes first")),
+            Message::Attach(attach) => self.handle_attach(attach)?,
+            Message::Detach { alias } => {
+                // After a refusal that it had not seen, the client may let go of what it no longer has.
+                if self.aliases.remove(&alias).is_some() {
+                    self.acks.retain(|(of, _), _| *of != alias);
+                    self.events.push_back(ServerEvent::Detach { alias });
+                }
+            }
+            Message::Dropped(dropped) => {
+                if self.is_attached(dropped.alias) {
+                    self.events.push_back(ServerEvent::Dropped(dropped));
+                }
+            }
+            Message::Bye => self.events.push_back(ServerEvent::Bye),
+            other => return Err(unexpected(other.kind(), "only servers send it")),
+        }
+        Ok(())
+    }
+
+    fn handle_hello(&mut self, hello: Hello) -> Result<(), SessionError> {
+        let Hello { protocol, sdk, device_time, attach } = hello;
+        if protocol != PROTOCOL_VERSION {
+            return Err(SessionError::Version(protocol));
+        }
+        self.hello_deadline = None;
+        self.events.push_back(ServerEvent::Hello { sdk, device_time });
+        attach.map_or(Ok(()), |attach| self.handle_attach(attach))
+    }
+
+    fn handle_attach(&mut self, attach: Attach) -> Result<(), SessionError> {
+        if attach.alias <= self.last_alias {
+            return Err(unexpected(FrameKind::Attach, "its alias is not above every earlier one"));
+        }
+        self.last_alias = attach.alias;
+        if self.aliases.len() >= self.limits.max_aliases as usize {
+            let message =
+                format!("{} devices are attached already; use another connection", self.aliases.len());
+            let code = Code::TooManyAliases;
+            self.refuse(Refuse { alias: Some(attach.alias), code, message, retry_after: None });
+            return Ok(());
+        }
+        self.aliases.insert(attach.alias, Alias::Pending);
+        self.events.push_back(ServerEvent::Attach(attach));
+        Ok(())
+    }
+}
+
+fn unexpected(kind: FrameKind, reason: &'static str) -> SessionError {
+    SessionError::Unexpected { kind, reason }
 }
