@@ -1,11 +1,37 @@
-//! The QUIC endpoint: who may connect, and how the transport is tuned for many small connections.
+//! The QUIC endpoint: binds, lets connections in, hands answers to their sessions, and stops in good order.
 
+mod keys;
+mod transport;
+
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{Endpoint, VarInt};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::metrics::EndpointMetrics;
+use crate::session::{self, Session};
+use crate::writer::{Answer, Inbox};
 use crate::{Registry, StopError, Writer, WriterHandle};
+
+/// The application protocol of version 1.
+const ALPN: &[u8] = b"icecore/1";
+
+/// Connections that may be open at once. Measured at some 50 KB each, so that this many take 3 GB.
+const MAX_CONNECTIONS: usize = 65_536;
+
+/// How long after the goodbye what is on its way from the devices is still taken. Longer than most round trips; what
+/// arrives later is not acked, and sent again.
+const DRAIN: Duration = Duration::from_millis(250);
 
 /// Where the endpoint listens and what it shows.
 #[derive(Debug, Clone)]
@@ -18,6 +44,9 @@ pub struct IngestOptions {
     pub certificate: PathBuf,
     /// PEM file with the server's private key.
     pub key: PathBuf,
+    /// File with the endpoint's own secrets; made when it does not exist. Kept across restarts, so that devices notice
+    /// a restart at once.
+    pub endpoint_keys: PathBuf,
 }
 
 /// Why the endpoint could not start.
@@ -31,44 +60,222 @@ pub enum IngestError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A certificate or key file cannot be read.
+    #[error("cannot read {path}: {reason}")]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The endpoint's own secrets cannot be read or made.
+    #[error("cannot use the endpoint's keys in {path}: {source}")]
+    Keys {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: std::io::Error,
+    },
+    /// CA, certificate and key do not go together.
+    #[error("cannot use the CA, certificate and key for TLS: {0}")]
+    Tls(String),
+}
+
+/// How far the endpoint is on its way to the end; sessions watch it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Serving.
+    Open,
+    /// Clients are told to go away; what they have sent is still taken.
+    GoingAway,
+    /// Everything is answered: sessions say their last words and close.
+    Closing,
+}
+
+/// What the sessions share.
+pub(crate) struct Hub {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) phase: watch::Sender<Phase>,
+    pub(crate) metrics: EndpointMetrics,
+    sessions: Mutex<HashMap<u64, Arc<Session>>>,
+}
+
+impl Hub {
+    pub(crate) fn enter(&self, session: &Arc<Session>) {
+        self.sessions().insert(session.id(), Arc::clone(session));
+        self.metrics.connections.increment(1);
+    }
+
+    pub(crate) fn leave(&self, session: &Session) {
+        self.sessions().remove(&session.id());
+        self.metrics.connections.decrement(1);
+    }
+
+    fn session(&self, id: u64) -> Option<Arc<Session>> {
+        self.sessions().get(&id).cloned()
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<u64, Arc<Session>>> {
+        // Insertions and removals leave the map whole even when a task panics.
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The running endpoint.
-#[derive(Debug)]
-pub struct Ingest {}
+pub struct Ingest {
+    endpoint: Endpoint,
+    address: SocketAddr,
+    hub: Arc<Hub>,
+    accepting: JoinHandle<()>,
+    answering: JoinHandle<()>,
+}
+
+impl std::fmt::Debug for Ingest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ingest").field("address", &self.address).finish_non_exhaustive()
+    }
+}
 
 impl Ingest {
-    /// Binds the endpoint and starts to accept connections on the current tokio runtime.
+    /// Binds the endpoint and starts to accept connections on the current tokio runtime, best one with a single
+    /// thread: connections share a socket, and hopping between threads costs more than it gains.
     ///
     /// # Errors
     /// When a certificate or key cannot be used, or the address cannot be bound.
     pub fn start(
-        _options: &IngestOptions,
-        _registry: Arc<Registry>,
-        _writer: WriterHandle,
+        options: &IngestOptions,
+        registry: Arc<Registry>,
+        writer: WriterHandle,
     ) -> Result<Self, IngestError> {
-        unimplemented!()
+        let config = server_config(options)?;
+        let keys = keys::endpoint_config(&options.endpoint_keys)
+            .map_err(|source| IngestError::Keys { path: options.endpoint_keys.clone(), source })?;
+        let bind = |source| IngestError::Bind { listen: options.listen, source };
+        let socket = transport::bind(options.listen).map_err(bind)?;
+        let runtime =
+            quinn::default_runtime().ok_or_else(|| IngestError::Tls("no tokio runtime".to_owned()))?;
+        let endpoint = Endpoint::new(keys, Some(config), socket, runtime).map_err(bind)?;
+        let address = endpoint.local_addr().map_err(bind)?;
+        let hub = Arc::new(Hub {
+            registry,
+            inbox: writer.inbox,
+            phase: watch::Sender::new(Phase::Open),
+            metrics: EndpointMetrics::new(),
+            sessions: Mutex::default(),
+        });
+        let accepting = tokio::spawn(accept(endpoint.clone(), Arc::clone(&hub)));
+        let answering = tokio::spawn(answer(Arc::clone(&hub), writer.answers));
+        Ok(Self { endpoint, address, hub, accepting, answering })
     }
 
     /// The address it listens on.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        unimplemented!()
+        self.address
     }
 
-    /// Number of open connections.
+    /// Number of open sessions.
     #[must_use]
     pub fn connections(&self) -> usize {
-        unimplemented!()
+        self.hub.sessions().len()
     }
 
-    /// Stops in good order: says goodbye to the devices, commits what has arrived, acks it, closes the log.
-    /// Connections that do not take their last acks within `grace` are closed without them.
+    /// Stops in good order: says goodbye to the devices, takes what is on its way, commits it, acks it, and closes the
+    /// log. Returns the first position that is not durable. Connections that do not take their last acks within `grace`
+    /// are closed without them.
     ///
     /// # Errors
     /// When something that had arrived could not be made durable (it was not acked).
-    #[expect(clippy::unused_async, reason = "the skeleton awaits nothing yet")]
-    pub async fn shutdown(self, _writer: Writer, _grace: Duration) -> Result<u64, StopError> {
-        unimplemented!()
+    pub async fn shutdown(self, writer: Writer, grace: Duration) -> Result<u64, StopError> {
+        self.endpoint.set_server_config(None);
+        self.accepting.abort();
+        self.hub.phase.send_replace(Phase::GoingAway);
+        tokio::time::sleep(DRAIN).await;
+        let stopped = tokio::task::spawn_blocking(|| writer.stop()).await;
+        // The writer has hung up, so this ends when the last answer was handed over.
+        let _ = self.answering.await;
+        self.hub.phase.send_replace(Phase::Closing);
+        if tokio::time::timeout(grace, self.endpoint.wait_idle()).await.is_err() {
+            tracing::warn!(
+                connections = self.hub.sessions().len(),
+                "closing connections that did not take their acks"
+            );
+            self.endpoint.close(VarInt::from_u32(0), b"the server stops");
+        }
+        stopped.unwrap_or_else(|panic| Err(StopError::Failed(panic.to_string())))
     }
+}
+
+async fn accept(endpoint: Endpoint, hub: Arc<Hub>) {
+    while let Some(incoming) = endpoint.accept().await {
+        if endpoint.open_connections() >= MAX_CONNECTIONS {
+            incoming.refuse();
+        } else {
+            tokio::spawn(session::serve(Arc::clone(&hub), incoming));
+        }
+    }
+}
+
+/// Hands the writer's answers to the sessions. Each session is woken once for all that a commit has for it.
+async fn answer(hub: Arc<Hub>, mut answers: mpsc::UnboundedReceiver<Vec<Answer>>) {
+    let mut woken: Vec<Arc<Session>> = Vec::new();
+    while let Some(answers) = answers.recv().await {
+        // Answers to one session come in runs, because devices take turns in the queue.
+        let mut current: Option<Arc<Session>> = None;
+        for answer in answers {
+            let id = answer.to.session;
+            if current.as_ref().is_none_or(|session| session.id() != id) {
+                current = hub.session(id);
+            }
+            if let Some(session) = &current
+                && session.take_answer(answer)
+            {
+                woken.push(Arc::clone(session));
+            }
+        }
+        for session in woken.drain(..) {
+            session.wake();
+        }
+    }
+}
+
+fn server_config(options: &IngestOptions) -> Result<quinn::ServerConfig, IngestError> {
+    let tls = |e: &dyn std::fmt::Display| IngestError::Tls(e.to_string());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(&options.ca)? {
+        roots.add(certificate).map_err(|e| tls(&e))?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .build()
+        .map_err(|e| tls(&e))?;
+    let key = PrivateKeyDer::from_pem_file(&options.key).map_err(|e| pem(&options.key, &e))?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|e| tls(&e))?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(certificates(&options.certificate)?, key)
+        .map_err(|e| tls(&e))?;
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    // No resumption: the default store holds 256 sessions, which is none at the size of a fleet.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    let crypto = QuicServerConfig::try_from(config).map_err(|e| tls(&e))?;
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    config.transport_config(Arc::new(transport::config()));
+    Ok(config)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IngestError> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    match read {
+        Ok(list) if list.is_empty() => Err(pem(path, &"it holds no certificate")),
+        Ok(list) => Ok(list),
+        Err(e) => Err(pem(path, &e)),
+    }
+}
+
+fn pem(path: &Path, reason: &dyn std::fmt::Display) -> IngestError {
+    IngestError::Pem { path: path.to_owned(), reason: reason.to_string() }
 }

@@ -7,9 +7,19 @@
 //! control tells the devices.
 
 mod endpoint;
+mod identity;
+mod metrics;
+#[cfg(feature = "mutants")]
+pub mod mutants;
+mod quarantine;
 mod registry;
+mod session;
 mod writer;
 
 pub use endpoint::{Ingest, IngestError, IngestOptions};
+pub use identity::fingerprint;
 pub use registry::{Enrolment, Registry, RegistryError, Role};
-pub use writer::{Health, StartError, StopError, Writer, WriterHandle, WriterOptions};
+pub use writer::{
+    Answer, Attachment, Body, Core, Decision, Health, InvalidBatch, ReceivedBatch, Refusal, Reply,
+    StartError, StopError, Submission, Writer, WriterHandle, WriterOptions,
+};

@@ -4,17 +4,14 @@
 //! lock on the file and is fsynced, so that `icecore device enroll` works beside a running server, which reads
 //! the new tail before it judges the next handshake.
 
-mod grant;
-
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use icecore_wire::Glob;
 use serde::{Deserialize, Serialize};
-
-use grant::glob_matches;
 
 /// What an identity is: it decides whose events it may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +63,7 @@ impl Enrolment {
     pub fn may_write_for(&self, device: &str) -> bool {
         match self.role {
             Role::Device => self.name == device,
-            Role::Gateway => self.grants.iter().any(|glob| glob_matches(glob, device)),
+            Role::Gateway => self.grants.iter().any(|grant| Glob::new(grant).matches(device)),
         }
     }
 }

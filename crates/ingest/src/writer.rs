@@ -1,10 +1,41 @@
-//! The writer: one owner of the hot log, and the threads around it.
+//! The writer: the one owner of the hot log, and the threads around it.
+//!
+//! - [`core`]: every decision, synchronous and deterministic
+//! - [`submission`]: what goes in and comes out
+//! - [`inbox`], [`queue`]: the bounded, fair way in
+//! - [`threads`]: who waits for what
 
-use std::path::Path;
+mod clock;
+mod core;
+mod inbox;
+mod queue;
+mod schemas;
+mod submission;
+mod threads;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use icecore_log::{Disk, LogError, RealDisk, Recovery};
+use tokio::sync::{mpsc, watch};
+
+pub use self::core::Core;
+use clock::ReceivedClock;
+pub(crate) use clock::wall_time;
+pub(crate) use inbox::{Inbox, MAX_GROUP_BYTES};
+pub use submission::{
+    Answer, Attachment, Body, Decision, InvalidBatch, ReceivedBatch, Refusal, Reply, Submission,
+};
+use threads::Threads;
+
+use crate::quarantine::Quarantine;
 
 /// How the writer works. The defaults suit the reference machine.
 #[derive(Debug, Clone)]
 pub struct WriterOptions {
+    /// How the log is laid out, and which damage was accepted.
+    pub log: icecore_log::Options,
     /// Most bytes of batches that may wait for the writer; when they are reached, streams are no longer read.
     pub queue_bytes: usize,
     /// zstd level of a block when there is no backlog; under backlog the writer steps down from it.
@@ -17,7 +48,13 @@ pub struct WriterOptions {
 
 impl Default for WriterOptions {
     fn default() -> Self {
-        Self { queue_bytes: 32 << 20, zstd_level: 1, reserve_bytes: 256 << 20, quarantine_bytes: 64 << 20 }
+        Self {
+            log: icecore_log::Options::default(),
+            queue_bytes: 32 << 20,
+            zstd_level: 1,
+            reserve_bytes: 256 << 20,
+            quarantine_bytes: 64 << 20,
+        }
     }
 }
 
@@ -43,6 +80,17 @@ pub enum Health {
 /// Why the writer could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The log could not be opened.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The quarantine could not be opened.
+    #[error("cannot keep refused batches in {path}: {source}")]
+    Quarantine {
+        /// Its directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A thread could not be started.
     #[error("cannot start the writer's threads: {0}")]
     Thread(#[source] std::io::Error),
@@ -51,12 +99,12 @@ pub enum StartError {
 /// Why the writer did not stop in good order. Whatever was acked is durable all the same.
 #[derive(Debug, thiserror::Error)]
 pub enum StopError {
-    /// A write or fsync had failed before.
-    #[error("the log failed and what was not acked is lost here; devices will send it again: {0}")]
+    /// A write or fsync failed.
+    #[error("the log failed, and what was not acked is not stored; devices will send it again: {0}")]
     Failed(String),
     /// The disk was full to the end.
     #[error(
-        "the disk stayed full, so batches that were received were not stored; devices will send them again: {0}"
+        "the disk is full, and batches that were received are not stored; devices will send them again: {0}"
     )]
     DiskFull(String),
 }
@@ -64,40 +112,99 @@ pub enum StopError {
 /// The running writer: owns the log until it is stopped.
 #[derive(Debug)]
 pub struct Writer {
-    health: tokio::sync::watch::Receiver<Health>,
+    inbox: Arc<Inbox>,
+    health: watch::Receiver<Health>,
+    durable_position: Arc<AtomicU64>,
+    recovery: Recovery,
+    threads: Threads,
 }
 
 /// The way into the writer and the answers out of it: [`Ingest::start`](crate::Ingest::start) takes it.
 #[derive(Debug)]
-pub struct WriterHandle {}
+pub struct WriterHandle {
+    pub(crate) inbox: Arc<Inbox>,
+    /// Answers in log order, one message for each commit. Bounded by what is in the queue and in flight.
+    pub(crate) answers: mpsc::UnboundedReceiver<Vec<Answer>>,
+}
 
 impl Writer {
-    /// Opens the log in `data` (recovering it), and starts the threads.
+    /// Opens the log in `data` on the real disk (recovering it), and starts the threads.
     ///
     /// # Errors
     /// When the log cannot be opened: locked by another process, damaged, or unreadable.
-    pub fn start(_data: &Path, _options: WriterOptions) -> Result<(Self, WriterHandle), StartError> {
-        unimplemented!()
+    pub fn start(data: &Path, options: WriterOptions) -> Result<(Self, WriterHandle), StartError> {
+        Self::start_on(Arc::new(RealDisk), data, options)
     }
 
-    /// How the writer is doing; changes are worth waking up for (`Failed` wants the process to end).
+    /// As [`Writer::start`], with the log on any [`Disk`].
+    ///
+    /// # Errors
+    /// As [`Writer::start`].
+    pub fn start_on(
+        disk: Arc<dyn Disk>,
+        data: &Path,
+        options: WriterOptions,
+    ) -> Result<(Self, WriterHandle), StartError> {
+        let now = wall_time();
+        let (core, committer, recovery) = Core::open(Arc::clone(&disk), data, options.log.clone(), now)?;
+        let path = data.join("quarantine");
+        let (quarantine, quarantine_thread) = Quarantine::start(path.clone(), options.quarantine_bytes)
+            .map_err(|source| StartError::Quarantine { path, source })?;
+        let inbox = Arc::new(Inbox::new(options.queue_bytes));
+        let durable_position = Arc::new(AtomicU64::new(core.durable_position()));
+        let (answers_out, answers) = mpsc::unbounded_channel();
+        let (health_out, health) = watch::channel(Health::Running);
+        let parts = threads::Parts {
+            core,
+            committer,
+            disk,
+            data: data.to_owned(),
+            clock: ReceivedClock::start(recovery.received),
+            inbox: Arc::clone(&inbox),
+            answers: answers_out,
+            health: health_out,
+            durable_position: Arc::clone(&durable_position),
+            quarantine,
+            quarantine_thread,
+            options,
+        };
+        let threads = Threads::start(parts).map_err(StartError::Thread)?;
+        let handle = WriterHandle { inbox: Arc::clone(&inbox), answers };
+        Ok((Self { inbox, health, durable_position, recovery, threads }, handle))
+    }
+
+    /// How the writer is doing. Changes are worth waking up for: [`Health::Failed`] wants the process to end.
     #[must_use]
-    pub fn health(&self) -> tokio::sync::watch::Receiver<Health> {
+    pub fn health(&self) -> watch::Receiver<Health> {
         self.health.clone()
     }
 
     /// The first position that is not durable yet.
     #[must_use]
     pub fn durable_position(&self) -> u64 {
-        unimplemented!()
+        self.durable_position.load(Ordering::Acquire)
     }
 
-    /// Commits what was submitted, closes the log and joins the threads. Blocks the calling thread; most callers
-    /// want [`Ingest::shutdown`](crate::Ingest::shutdown), which does this at the right moment.
+    /// What was found when the log was opened.
+    #[must_use]
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// Takes no more submissions, commits what was submitted, closes the log and joins the threads; returns the
+    /// first position that is not durable. Blocks the calling thread; most callers want
+    /// [`Ingest::shutdown`](crate::Ingest::shutdown), which does this at the right moment.
     ///
     /// # Errors
     /// When something that was submitted could not be made durable.
     pub fn stop(self) -> Result<u64, StopError> {
-        unimplemented!()
+        self.inbox.stop();
+        self.threads.join();
+        let health = self.health.borrow().clone();
+        match health {
+            Health::Running | Health::Stopped => Ok(self.durable_position.load(Ordering::Acquire)),
+            Health::DiskFull { message } => Err(StopError::DiskFull(message)),
+            Health::Failed { message } => Err(StopError::Failed(message)),
+        }
     }
 }

@@ -110,6 +110,7 @@ fn ingest_options(config: &Config) -> IngestOptions {
         ca: config.tls.ca.clone(),
         certificate: config.tls.certificate.clone(),
         key: config.tls.key.clone(),
+        endpoint_keys: config.data.dir.join("endpoint.keys"),
     }
 }
 

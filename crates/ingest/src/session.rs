@@ -1,0 +1,181 @@
+//! One connection: admission, its control stream, and what it shares with its batch streams.
+//!
+//! The protocol is [`ServerSession`]'s business; here are the waiting, the registry and the way to the writer.
+
+mod batches;
+mod control;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use icecore_wire::{
+    Attached, Code, Disposition, Level, Nack, Refuse, SequenceRanges, ServerSession, SessionLimits,
+};
+use quinn::{Connection, Incoming, VarInt};
+use rustls_pki_types::CertificateDer;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::endpoint::Hub;
+use crate::identity::{Denied, Identity};
+use crate::writer::{Answer, Attachment, Reply, wall_time};
+
+/// How long a client may take for the TLS handshake, and for reading why it was turned away.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// When a device may try again whose batch could not be read at all: something has to change on its side first.
+const RETRY_AFTER_UNREADABLE: Duration = Duration::from_secs(60);
+
+/// What the tasks of one connection and the answering task share.
+pub(crate) struct Session {
+    id: u64,
+    identity: Identity,
+    started: Instant,
+    state: Mutex<State>,
+    outgoing: Notify,
+}
+
+struct State {
+    machine: ServerSession,
+    attachments: HashMap<u32, Arc<Attachment>>,
+    /// Whether the control task knows already that it has something to write.
+    woken: bool,
+}
+
+impl Session {
+    fn new(identity: Identity) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let machine = ServerSession::new(SessionLimits::default(), Duration::ZERO);
+        Arc::new(Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            identity,
+            started: Instant::now(),
+            state: Mutex::new(State { machine, attachments: HashMap::new(), woken: false }),
+            outgoing: Notify::new(),
+        })
+    }
+
+    /// Its number, unique within the process.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Takes an answer to be written; says whether the session has to be woken for it.
+    pub(crate) fn take_answer(&self, answer: Answer) -> bool {
+        let mut state = self.state();
+        let Answer { to, reply } = answer;
+        // The alias may have been given up, and even be in use for another device, since this was asked.
+        if !state.attachments.get(&to.alias).is_some_and(|current| Arc::ptr_eq(current, &to)) {
+            return false;
+        }
+        state.reply(to.alias, reply);
+        !std::mem::replace(&mut state.woken, true)
+    }
+
+    /// Wakes the task that writes the control stream.
+    pub(crate) fn wake(&self) {
+        self.outgoing.notify_one();
+    }
+
+    fn attachment(&self, alias: u32) -> Option<Arc<Attachment>> {
+        self.state().attachments.get(&alias).cloned()
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic under this lock ends its own connection's task; the others never see this session.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn reply(&mut self, alias: u32, reply: Reply) {
+        match reply {
+            Reply::Attached { epoch_number, stored, settled } => {
+                let archived = SequenceRanges::new();
+                self.machine.attached(Attached { alias, epoch_number, stored, settled, archived });
+            }
+            Reply::Durable(range) => self.machine.ack(alias, range, Level::Durable),
+            Reply::Settled(range) => self.machine.ack(alias, range, Level::Settled),
+            Reply::Refused { range, code, message } if range.is_empty() => {
+                // There is no telling which batch it was, so the device itself is turned away.
+                self.attachments.remove(&alias);
+                let retry_after = Some(RETRY_AFTER_UNREADABLE);
+                self.machine.refuse(Refuse { alias: Some(alias), code, message, retry_after });
+            }
+            Reply::Refused { range, code, message } => {
+                let disposition = Disposition::Permanent;
+                self.machine.nack(Nack { alias, range, code, disposition, message });
+            }
+            Reply::Deferred { range, code, message, retry_after } => {
+                let disposition = Disposition::RetryAfter(retry_after);
+                self.machine.nack(Nack { alias, range, code, disposition, message });
+            }
+        }
+    }
+}
+
+/// Serves one connection from its first packet to its end.
+pub(crate) async fn serve(hub: Arc<Hub>, incoming: Incoming) {
+    let remote = incoming.remote_address();
+    let connection = match timeout(HANDSHAKE_TIMEOUT, async { incoming.accept()?.await }).await {
+        Ok(Ok(connection)) => connection,
+        failed => {
+            hub.metrics.failed_handshakes.increment(1);
+            let reason = failed.map_or("it took too long".to_owned(), |r| {
+                r.err().map_or_else(String::new, |e| e.to_string())
+            });
+            tracing::info!(%remote, reason, "a handshake failed");
+            return;
+        }
+    };
+    match identify(&hub, &connection) {
+        Ok(identity) => {
+            hub.metrics.handshakes.increment(1);
+            tracing::debug!(%remote, name = %identity.name, role = identity.role.as_str(), "connected");
+            control::run(hub, connection, Session::new(identity)).await;
+        }
+        Err(denied) => {
+            hub.metrics.failed_handshakes.increment(1);
+            tracing::info!(%remote, code = denied.code.name(), reason = denied.message, "turned a connection away");
+            // An error here means that the client has gone by itself.
+            let _ = timeout(HANDSHAKE_TIMEOUT, turn_away(&connection, &denied)).await;
+            close(&connection, denied.code, &denied.message);
+        }
+    }
+}
+
+fn identify(hub: &Hub, connection: &Connection) -> Result<Identity, Denied> {
+    let certificates =
+        connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let Some(certificate) = certificates.as_ref().and_then(|certificates| certificates.first()) else {
+        let message = "the client shows no certificate".to_owned();
+        return Err(Denied { code: Code::NotEnrolled, message });
+    };
+    let identity = Identity::from_certificate(certificate)?;
+    identity.enrolment(&hub.registry, wall_time())?;
+    Ok(identity)
+}
+
+/// Says on the control stream why the connection is not taken, and waits until the client has it.
+async fn turn_away(connection: &Connection, denied: &Denied) -> Result<(), quinn::WriteError> {
+    let (mut send, _recv) = connection.accept_bi().await?;
+    let mut machine = ServerSession::new(SessionLimits::default(), Duration::ZERO);
+    let message = denied.message.clone();
+    machine.refuse(Refuse { alias: None, code: denied.code, message, retry_after: None });
+    send.write_all(&machine.take_control()).await?;
+    // Neither can fail in a way that matters: the connection is about to be closed.
+    let _ = send.finish();
+    let _ = send.stopped().await;
+    Ok(())
+}
+
+/// Closes the connection with a code of the protocol and its reason.
+fn close(connection: &Connection, code: Code, message: &str) {
+    connection.close(VarInt::from_u32(u32::from(code.number())), message.as_bytes());
+}

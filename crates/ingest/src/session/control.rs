@@ -1,0 +1,244 @@
+//! The control stream of one connection, and the tasks of its batch streams.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use icecore_wire::{Attach, Code, GoAway, Refuse, ServerEvent, SessionError};
+use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, WriteError};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{Session, batches, close};
+use crate::endpoint::{Hub, Phase};
+use crate::writer::{Attachment, Body, Submission, wall_time};
+
+/// What the server calls itself in `Welcome`.
+const SERVER: &str = concat!("icecore/", env!("CARGO_PKG_VERSION"));
+
+/// How long a client may take to open its control stream.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// When clients may come back after a goodbye: a restart takes about this long.
+const RETRY_AFTER_RESTART: Duration = Duration::from_secs(1);
+
+/// Bytes read from the control stream at once.
+const READ_BYTES: usize = 16 << 10;
+
+/// Why a connection ends.
+enum End {
+    /// It is gone already.
+    Gone,
+    /// The client broke the protocol.
+    Breach(SessionError),
+    /// The server stops.
+    Closing,
+}
+
+/// The task that drives one connection.
+struct Control {
+    hub: Arc<Hub>,
+    session: Arc<Session>,
+    connection: Connection,
+    send: SendStream,
+    recv: RecvStream,
+    /// Whether the client may still say something on the control stream.
+    listening: bool,
+    /// Bytes to be written, and how many of them were.
+    out: Vec<u8>,
+    written: usize,
+    /// What the client said and the writer was not told yet. While there is something, the control stream is not read.
+    pending: VecDeque<Submission>,
+    streams: JoinSet<Result<(), SessionError>>,
+    phase: watch::Receiver<Phase>,
+}
+
+/// Runs a session until its connection ends.
+pub(super) async fn run(hub: Arc<Hub>, connection: Connection, session: Arc<Session>) {
+    let (send, recv) = match timeout(CONTROL_TIMEOUT, connection.accept_bi()).await {
+        Ok(Ok(streams)) => streams,
+        Ok(Err(_)) => return,
+        Err(_) => {
+            return close(&connection, Code::ProtocolViolation, "the client did not open a control stream");
+        }
+    };
+    hub.enter(&session);
+    let mut control = Control {
+        phase: hub.phase.subscribe(),
+        hub,
+        session,
+        connection,
+        send,
+        recv,
+        listening: true,
+        out: Vec::new(),
+        written: 0,
+        pending: VecDeque::new(),
+        streams: JoinSet::new(),
+    };
+    // Somebody who connects while the server is going away is told so.
+    control.phase.mark_changed();
+    let end = loop {
+        if let Err(end) = control.step().await {
+            break end;
+        }
+    };
+    control.finish(end).await;
+}
+
+impl Control {
+    /// Waits for one thing to happen and deals with it.
+    async fn step(&mut self) -> Result<(), End> {
+        if self.written == self.out.len() {
+            self.out = self.session.take_control();
+            self.written = 0;
+        }
+        let hub = Arc::clone(&self.hub);
+        let rest = &self.out[self.written..];
+        let deadline = self.session.deadline();
+        let bytes = self.pending.front().map_or(0, Submission::bytes);
+        tokio::select! {
+            written = self.send.write(rest), if !rest.is_empty() => self.written += written?,
+            chunk = self.recv.read_chunk(READ_BYTES, true), if self.listening && self.pending.is_empty() => match chunk? {
+                Some(chunk) => self.hear(&chunk.bytes)?,
+                None => self.listening = false,
+            },
+            room = hub.inbox.reserve(bytes), if bytes > 0 => match room {
+                Ok(room) => room.submit(self.pending.pop_front()),
+                // The writer has ended, and the server is about to.
+                Err(_) => self.pending.clear(),
+            },
+            () = self.session.outgoing.notified() => {}
+            stream = self.connection.accept_uni() => {
+                self.streams.spawn(batches::read(Arc::clone(&self.hub), Arc::clone(&self.session), stream?));
+            }
+            Some(ended) = self.streams.join_next() => ended.unwrap_or(Ok(())).map_err(End::Breach)?,
+            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                self.session.handle_timeout().map_err(End::Breach)?;
+            }
+            _ = self.phase.changed() => self.follow_phase()?,
+        }
+        Ok(())
+    }
+
+    /// Takes bytes of the control stream.
+    fn hear(&mut self, bytes: &[u8]) -> Result<(), End> {
+        let session = Arc::clone(&self.session);
+        let mut state = session.state();
+        state.machine.control_received(bytes).map_err(End::Breach)?;
+        while let Some(event) = state.machine.poll_event() {
+            match event {
+                ServerEvent::Hello { sdk, device_time } => {
+                    tracing::debug!(name = %session.identity.name, sdk, device_time, "hello");
+                    state.machine.welcome(SERVER, wall_time());
+                }
+                ServerEvent::Attach(Attach { alias, device, epoch }) => {
+                    match session.identity.may_write(&device, &self.hub.registry, wall_time()) {
+                        Ok(()) => {
+                            let from = Attachment::new(session.id, alias, device, epoch);
+                            state.attachments.insert(alias, Arc::clone(&from));
+                            self.pending.push_back(Submission { from, body: Body::Attach });
+                        }
+                        Err(denied) => {
+                            tracing::info!(
+                                code = denied.code.name(),
+                                reason = denied.message,
+                                "refused an attach"
+                            );
+                            let (alias, code, message) = (Some(alias), denied.code, denied.message);
+                            state.machine.refuse(Refuse { alias, code, message, retry_after: None });
+                        }
+                    }
+                }
+                ServerEvent::Detach { alias } => {
+                    state.attachments.remove(&alias);
+                }
+                ServerEvent::Dropped(dropped) => {
+                    if let Some(from) = state.attachments.get(&dropped.alias) {
+                        let body = Body::Dropped(dropped.ranges);
+                        self.pending.push_back(Submission { from: Arc::clone(from), body });
+                    }
+                }
+                // After `Bye` the client waits for its acks and closes the connection itself; events of later
+                // versions are nothing to act on.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn follow_phase(&mut self) -> Result<(), End> {
+        let phase = *self.phase.borrow_and_update();
+        match phase {
+            Phase::Open => Ok(()),
+            Phase::GoingAway => {
+                let message = "the server stops".to_owned();
+                self.session.state().machine.go_away(GoAway { retry_after: RETRY_AFTER_RESTART, message });
+                Ok(())
+            }
+            Phase::Closing => Err(End::Closing),
+        }
+    }
+
+    async fn finish(mut self, end: End) {
+        match end {
+            End::Gone => {}
+            End::Breach(e) => {
+                tracing::warn!(name = %self.session.identity.name, error = %e, "a client broke the protocol");
+                close(&self.connection, e.code(), &e.to_string());
+            }
+            // An error means that the client has gone before its last acks; it will learn of them when it attaches.
+            End::Closing => drop(self.say_last_words().await),
+        }
+        self.hub.leave(&self.session);
+    }
+
+    /// Writes what there is to say and waits until the client has it.
+    async fn say_last_words(&mut self) -> Result<(), WriteError> {
+        self.send.write_all(&self.out[self.written..]).await?;
+        self.send.write_all(&self.session.take_control()).await?;
+        if self.send.finish().is_ok() {
+            // Whether all was acknowledged or the connection was lost: there is nothing more to wait for.
+            let _ = self.send.stopped().await;
+        }
+        close(&self.connection, Code::ShuttingDown, "the server stops");
+        Ok(())
+    }
+}
+
+impl Session {
+    /// The bytes to write to the control stream.
+    fn take_control(&self) -> Vec<u8> {
+        let mut state = self.state();
+        state.woken = false;
+        state.machine.take_control()
+    }
+
+    /// When [`Session::handle_timeout`] wants to be called.
+    fn deadline(&self) -> Option<Instant> {
+        self.state().machine.deadline().map(|deadline| Instant::from_std(self.started + deadline))
+    }
+
+    fn handle_timeout(&self) -> Result<(), SessionError> {
+        self.state().machine.handle_timeout(self.now())
+    }
+}
+
+impl From<ConnectionError> for End {
+    fn from(_: ConnectionError) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<ReadError> for End {
+    fn from(_: ReadError) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<WriteError> for End {
+    fn from(_: WriteError) -> Self {
+        Self::Gone
+    }
+}

@@ -1,0 +1,363 @@
+//! The writer's decisions, without threads, clocks or waiting: submissions in log order go in, blocks come out,
+//! and when a block is durable, the answers that waited for it.
+//!
+//! Only this core deduplicates. Its ledger holds what is durable *and* what is in blocks on their way to the
+//! disk, so a batch that comes twice in quick succession is stored once; whatever is answered from the ledger
+//! waits for the newest block that could have contributed to the answer.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use icecore_log::{
+    Appender, Committed, Committer, Disk, Fact, HotLog, LogError, NewBatch, Options, RawBlock, Recovery,
+    Source,
+};
+use icecore_state::{EpochLedger, Ledger, Verdict};
+use icecore_wire::{Code, Digest, SequenceRanges};
+
+use super::schemas::SchemaBook;
+use super::submission::{
+    Answer, Attachment, Body, Decision, InvalidBatch, ReceivedBatch, Refusal, Reply, Submission,
+};
+#[cfg(feature = "mutants")]
+use crate::mutants::{self, Mutant};
+
+/// When a batch that does not fit the limits may come again. What is in the way are gaps, and they close as
+/// fast as the device's backlog arrives.
+const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(5);
+
+/// When a batch may come again that could not be judged, because the log could not be read.
+const RETRY_AFTER_FAILURE: Duration = Duration::from_secs(30);
+
+/// Decides what is stored, acked, refused and deferred.
+#[derive(Debug)]
+pub struct Core {
+    appender: Appender,
+    ledger: Ledger,
+    schemas: SchemaBook,
+    /// Answers that wait for the block being built.
+    open: Vec<Answer>,
+    /// Blocks that were cut and are not durable, oldest first, with the answers that wait for each.
+    in_flight: VecDeque<(u64, Vec<Answer>)>,
+    /// Answers that wait for nothing any more.
+    ready: Vec<Answer>,
+    durable_position: u64,
+    received: i64,
+}
+
+impl Core {
+    /// Opens the log in `data`, recovering it, and folds what it holds. `now` is in nanoseconds since the Unix
+    /// epoch.
+    ///
+    /// # Errors
+    /// When the log cannot be opened; see [`HotLog::open`].
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        data: &Path,
+        options: Options,
+        now: i64,
+    ) -> Result<(Self, Committer, Recovery), LogError> {
+        let mut ledger = Ledger::default();
+        let mut schemas = SchemaBook::default();
+        let mut fold = |fact: &Fact<'_>| {
+            if let Fact::Batch { schema, .. } = fact {
+                schemas.learn(schema);
+            }
+            ledger.apply(fact);
+        };
+        let (appender, committer, recovery) = HotLog::open(disk, data, options, now, &mut fold)?;
+        let core = Self {
+            durable_position: appender.position(),
+            received: recovery.received,
+            appender,
+            ledger,
+            schemas,
+            open: Vec::new(),
+            in_flight: VecDeque::new(),
+            ready: Vec::new(),
+        };
+        Ok((core, committer, recovery))
+    }
+
+    /// Decides on one submission. Its answer is among [`Core::take_answers`] now or after a later commit.
+    pub fn offer(&mut self, submission: Submission) -> Decision {
+        let Submission { from, body } = submission;
+        match body {
+            Body::Attach => self.attach(from),
+            Body::Batch(batch) => self.batch(from, batch),
+            Body::Invalid(batch) => self.refuse(from, batch),
+            Body::Dropped(ranges) => self.dropped(&from, &ranges),
+        }
+    }
+
+    /// Whether the block being built takes no more.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.appender.is_full()
+    }
+
+    /// Whether the block being built holds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.appender.is_empty()
+    }
+
+    /// Bytes in the block being built, before compression.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.appender.bytes()
+    }
+
+    /// Cuts the block being built; it has to be encoded and committed, in the order of block numbers. `received`
+    /// is its received time in nanoseconds since the Unix epoch.
+    pub fn take_block(&mut self, received: i64) -> RawBlock {
+        self.received = self.received.max(received);
+        let block = self.appender.finish(self.received);
+        self.in_flight.push_back((block.number(), std::mem::take(&mut self.open)));
+        #[cfg(feature = "mutants")]
+        if mutants::planted(Mutant::AckBeforeFsync) {
+            self.ready.extend(self.in_flight.iter_mut().flat_map(|(_, answers)| answers.drain(..)));
+        }
+        block
+    }
+
+    /// Takes note that a block is durable: its answers may go out.
+    ///
+    /// # Panics
+    /// When it is not the oldest block in flight: blocks are committed in order.
+    pub fn committed(&mut self, committed: &Committed) {
+        let (block, answers) = self.in_flight.pop_front().expect("a committed block was in flight");
+        assert_eq!(block, committed.block, "blocks are committed in the order they were cut");
+        self.durable_position = committed.positions.end;
+        self.ready.extend(answers);
+    }
+
+    /// The answers that may go out now, in log order.
+    pub fn take_answers(&mut self) -> Vec<Answer> {
+        std::mem::take(&mut self.ready)
+    }
+
+    /// Number of blocks that were cut and are not durable.
+    #[must_use]
+    pub fn blocks_in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// The first position that is not durable.
+    #[must_use]
+    pub fn durable_position(&self) -> u64 {
+        self.durable_position
+    }
+
+    /// What is settled, durably or in flight.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    fn attach(&mut self, from: Arc<Attachment>) -> Decision {
+        let (epoch_number, stored, settled) = match self.ledger.resolve(&from.device, &from.epoch) {
+            Some(epoch) => {
+                let mut settled = epoch.refused().ranges();
+                settled.insert_all(epoch.dropped());
+                (epoch.number(), epoch.stored().clone(), settled)
+            }
+            None => {
+                let number = self.ledger.next_epoch_number(&from.device);
+                (number, SequenceRanges::new(), SequenceRanges::new())
+            }
+        };
+        self.answer_when_durable(from, Reply::Attached { epoch_number, stored, settled });
+        Decision::Attached
+    }
+
+    fn batch(&mut self, from: Arc<Attachment>, batch: ReceivedBatch) -> Decision {
+        let range = batch.range();
+        #[cfg(feature = "mutants")]
+        let range = if mutants::planted(Mutant::DedupOffByOne) { range.end..range.end + 1 } else { range };
+        match self.ledger.classify(&from.device, &from.epoch, &range) {
+            Verdict::New => self.store(from, batch),
+            Verdict::Covered | Verdict::Overlapping => self.resent(from, batch),
+            Verdict::TooManyRanges => {
+                let message = "the epoch has as many gaps as are kept; send what is missing first";
+                self.defer(from, batch.range(), Code::TooManyRanges, message.to_owned(), RETRY_AFTER_LIMIT)
+            }
+            Verdict::TooManyEpochs => {
+                let message =
+                    "the device has as many unfinished epochs as are kept; finish one of them first";
+                self.defer(from, batch.range(), Code::TooManyEpochs, message.to_owned(), RETRY_AFTER_LIMIT)
+            }
+        }
+    }
+
+    /// Stores a batch none of whose sequences are stored. That some of them may be refused or dropped is no
+    /// obstacle: stored beats both.
+    fn store(&mut self, from: Arc<Attachment>, batch: ReceivedBatch) -> Decision {
+        match self.schemas.admit(&batch.schema) {
+            Ok(()) => {}
+            Err((code, message)) if code.is_permanent() => {
+                let invalid = InvalidBatch { range: batch.range(), code, message, payload: batch.payload };
+                return self.refuse(from, invalid);
+            }
+            Err((code, message)) => {
+                return self.defer(from, batch.range(), code, message, RETRY_AFTER_FAILURE);
+            }
+        }
+        self.schemas.learn(&batch.schema);
+        let range = batch.range();
+        let ReceivedBatch { schema, payload, first_sequence, count, compressed } = batch;
+        let digest = Digest::of(&payload);
+        let source = self.source(&from);
+        let position = self.appender.batch(
+            &source,
+            &schema,
+            NewBatch { payload, first_sequence, count, digest, compressed },
+        );
+        let received = self.received;
+        self.ledger.apply(&Fact::Batch {
+            source: &source,
+            schema: &schema,
+            first_sequence,
+            count,
+            position,
+            received,
+            digest,
+        });
+        self.open.push(Answer { to: from, reply: Reply::Durable(range) });
+        Decision::Stored
+    }
+
+    /// Judges a batch some of whose sequences are stored: it is the stored batch once more, or it is refused.
+    fn resent(&mut self, from: Arc<Attachment>, batch: ReceivedBatch) -> Decision {
+        let range = batch.range();
+        let stored = match self.appender.find_batch(&from.device, &from.epoch, batch.first_sequence) {
+            Ok(stored) => stored,
+            Err(e) => {
+                tracing::error!(error = %e, device = %from.device, "cannot tell whether a batch is a resend");
+                let message = "the server cannot read its log to compare the batch".to_owned();
+                return self.defer(from, range, Code::Internal, message, RETRY_AFTER_FAILURE);
+            }
+        };
+        match stored {
+            Some(stored) if stored.count == batch.count && stored.digest == Digest::of(&batch.payload) => {
+                if stored.position < self.durable_position {
+                    self.ready.push(Answer { to: from, reply: Reply::Durable(range) });
+                } else {
+                    self.answer_when_durable(from, Reply::Durable(range));
+                }
+                Decision::Duplicate
+            }
+            _ => {
+                let message = format!(
+                    "sequences {}..{} of epoch {} are stored with other content or in another cut; what is stored \
+                     stays, this batch is refused",
+                    range.start, range.end, from.epoch
+                );
+                let code = Code::SequenceConflict;
+                self.refuse(from, InvalidBatch { range, code, message, payload: batch.payload })
+            }
+        }
+    }
+
+    /// Refuses a batch for good. The refusal is recorded for those of its sequences that are neither stored
+    /// (stored beats refused: a conflicting batch changes nothing about the one it conflicts with) nor refused
+    /// already (the device sends it again because it has not heard).
+    fn refuse(&mut self, from: Arc<Attachment>, batch: InvalidBatch) -> Decision {
+        let InvalidBatch { range, code, message, payload } = batch;
+        let mut unsettled = SequenceRanges::from(range.clone());
+        if let Some(epoch) = self.ledger.resolve(&from.device, &from.epoch) {
+            unsettled.remove_all(epoch.stored());
+            unsettled.remove_all(&epoch.refused().ranges());
+        }
+        if !unsettled.iter().all(|part| self.ledger.can_settle(&from.device, &from.epoch, &part)) {
+            let message = format!("{message} (and too many ranges are refused already to record one more)");
+            return self.defer(from, range, Code::TooManyRanges, message, RETRY_AFTER_LIMIT);
+        }
+        if !unsettled.is_empty() {
+            let source = self.source(&from);
+            let digest = Digest::of(&payload);
+            let (code, received) = (code.number(), self.received);
+            for range in &unsettled {
+                self.appender.refused(&source, range.clone(), code, digest, &message);
+                self.ledger.apply(&Fact::Refused { source: &source, range, code, digest, received });
+            }
+        }
+        let reply = Reply::Refused { range: range.clone(), code, message: message.clone() };
+        self.answer_when_durable(Arc::clone(&from), reply);
+        Decision::Refused(Box::new(Refusal { from, range, code, message, payload }))
+    }
+
+    /// Records what the device gave up, as far as it is not settled otherwise, and acks all of it.
+    fn dropped(&mut self, from: &Arc<Attachment>, ranges: &SequenceRanges) -> Decision {
+        let mut unsettled = ranges.clone();
+        if let Some(epoch) = self.ledger.resolve(&from.device, &from.epoch) {
+            unsettled.remove_all(&epoch.settled());
+        }
+        for range in ranges {
+            let fresh = within(&unsettled, &range);
+            if fresh.iter().all(|part| self.ledger.can_settle(&from.device, &from.epoch, &part)) {
+                self.record_dropped(from, &fresh);
+                self.answer_when_durable(Arc::clone(from), Reply::Settled(range));
+            } else {
+                let message = "the epoch has as many dropped ranges as are kept".to_owned();
+                self.defer(Arc::clone(from), range, Code::TooManyRanges, message, RETRY_AFTER_LIMIT);
+            }
+        }
+        Decision::Dropped
+    }
+
+    fn record_dropped(&mut self, from: &Attachment, ranges: &SequenceRanges) {
+        for range in ranges {
+            let source = self.source(from);
+            self.appender.dropped(&source, range.clone());
+            self.ledger.apply(&Fact::Dropped { source: &source, range, received: self.received });
+        }
+    }
+
+    fn defer(
+        &mut self,
+        from: Arc<Attachment>,
+        range: Range<u64>,
+        code: Code,
+        message: String,
+        retry_after: Duration,
+    ) -> Decision {
+        self.ready.push(Answer { to: from, reply: Reply::Deferred { range, code, message, retry_after } });
+        Decision::Deferred(code)
+    }
+
+    /// Queues an answer that was derived from the ledger: it may go out when every block that the ledger knows of
+    /// is durable.
+    fn answer_when_durable(&mut self, to: Arc<Attachment>, reply: Reply) {
+        let waiting = if !self.appender.is_empty() {
+            &mut self.open
+        } else if let Some((_, newest)) = self.in_flight.back_mut() {
+            newest
+        } else {
+            &mut self.ready
+        };
+        waiting.push(Answer { to, reply });
+    }
+
+    /// The attachment's source, numbered when the epoch gets its first record.
+    fn source(&self, from: &Attachment) -> Arc<Source> {
+        let source = from.source.get_or_init(|| {
+            let known = self.ledger.resolve(&from.device, &from.epoch);
+            let number =
+                known.map_or_else(|| self.ledger.next_epoch_number(&from.device), EpochLedger::number);
+            Arc::new(Source { device: from.device.clone(), epoch: from.epoch, number })
+        });
+        Arc::clone(source)
+    }
+}
+
+/// The part of `set` that lies within `range`.
+fn within(set: &SequenceRanges, range: &Range<u64>) -> SequenceRanges {
+    set.iter()
+        .map(|part| part.start.max(range.start)..part.end.min(range.end))
+        .filter(|part| !part.is_empty())
+        .collect()
+}

@@ -1,0 +1,56 @@
+//! Every schema that the log holds a batch of, and whether another one fits beside them.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use icecore_wire::{Code, Schema, SchemaId};
+
+/// Most schemas one log takes. A fleet has dozens; this keeps a device that invents names from filling memory.
+const MAX_SCHEMAS: usize = 65_536;
+
+/// The schemas in the log, by name and version.
+#[derive(Debug, Default)]
+pub(super) struct SchemaBook {
+    known: HashSet<SchemaId>,
+    versions: HashMap<String, BTreeMap<u32, Arc<Schema>>>,
+}
+
+impl SchemaBook {
+    /// Takes a schema in that the log already holds.
+    pub(super) fn learn(&mut self, schema: &Arc<Schema>) {
+        if self.known.insert(schema.id()) {
+            let versions = self.versions.entry(schema.name().to_owned()).or_default();
+            versions.insert(schema.version(), Arc::clone(schema));
+        }
+    }
+
+    /// Whether batches of `schema` may be stored: it is known, or it follows from the version before it and
+    /// leads to the version after it.
+    pub(super) fn admit(&self, schema: &Schema) -> Result<(), (Code, String)> {
+        if self.known.contains(&schema.id()) {
+            return Ok(());
+        }
+        if self.known.len() >= MAX_SCHEMAS {
+            return Err((
+                Code::Overloaded,
+                format!("the log holds {MAX_SCHEMAS} schemas, no more are taken"),
+            ));
+        }
+        let Some(versions) = self.versions.get(schema.name()) else { return Ok(()) };
+        let version = schema.version();
+        if let Some(other) = versions.get(&version) {
+            let (name, known, new) = (schema.name(), other.id(), schema.id());
+            let message = format!(
+                "schema `{name}` version {version} is known as {known}, and this definition of it is {new}; \
+                 give the changed definition a new version"
+            );
+            return Err((Code::SchemaConflict, message));
+        }
+        let older = versions.range(..version).next_back().map(|(_, older)| older.check_evolution(schema));
+        let newer = versions.range(version..).next().map(|(_, newer)| schema.check_evolution(newer));
+        for check in [older, newer].into_iter().flatten() {
+            check.map_err(|e| (Code::SchemaIncompatible, e.to_string()))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,196 @@
+//! What goes into the writer, and what comes out of it.
+
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use icecore_log::Source;
+use icecore_wire::{Batch, Code, DeviceName, Epoch, Payload, Schema, SequenceRanges};
+
+/// One (device, epoch) as one session speaks for it. Shared by everything that is submitted under its alias.
+#[derive(Debug)]
+pub struct Attachment {
+    /// Number of the session, unique within the process.
+    pub session: u64,
+    /// What the session's messages call it.
+    pub alias: u32,
+    /// The device.
+    pub device: DeviceName,
+    /// The incarnation of its spool.
+    pub epoch: Epoch,
+    /// As the log knows it. The core fills it in with the first record, when the epoch's number is certain.
+    pub(super) source: OnceLock<Arc<Source>>,
+}
+
+impl Attachment {
+    /// A new attachment; nobody has checked anything about it.
+    #[must_use]
+    pub fn new(session: u64, alias: u32, device: DeviceName, epoch: Epoch) -> Arc<Self> {
+        Arc::new(Self { session, alias, device, epoch, source: OnceLock::new() })
+    }
+}
+
+/// Something that a session wants the writer to know.
+#[derive(Debug)]
+pub struct Submission {
+    /// For whom.
+    pub from: Arc<Attachment>,
+    /// What.
+    pub body: Body,
+}
+
+/// The kinds of [`Submission`].
+#[derive(Debug)]
+pub enum Body {
+    /// Asks for what is known of the device's epoch; the answer is [`Reply::Attached`].
+    Attach,
+    /// A batch that passed validation.
+    Batch(ReceivedBatch),
+    /// A batch that did not: it is to be refused for good.
+    Invalid(InvalidBatch),
+    /// Sequences that the device will never send.
+    Dropped(SequenceRanges),
+}
+
+/// A validated batch, without the columns that validation may have decoded.
+#[derive(Debug)]
+pub struct ReceivedBatch {
+    /// Its schema.
+    pub schema: Arc<Schema>,
+    /// Its bytes.
+    pub payload: Payload,
+    /// The sequence of its first event.
+    pub first_sequence: u64,
+    /// How many events it holds; validation has seen to it that `first_sequence + count` fits.
+    pub count: u32,
+    /// Whether the device compressed its columns.
+    pub compressed: bool,
+}
+
+impl ReceivedBatch {
+    /// Its sequences.
+    #[must_use]
+    pub fn range(&self) -> Range<u64> {
+        self.first_sequence..self.first_sequence + u64::from(self.count)
+    }
+}
+
+impl From<Batch> for ReceivedBatch {
+    fn from(batch: Batch) -> Self {
+        Self {
+            schema: Arc::clone(batch.schema()),
+            first_sequence: batch.first_sequence(),
+            count: batch.count(),
+            compressed: batch.is_compressed(),
+            payload: batch.into_payload(),
+        }
+    }
+}
+
+/// A batch that must not be stored, of which at least the sequences are known.
+#[derive(Debug)]
+pub struct InvalidBatch {
+    /// The sequences it claims.
+    pub range: Range<u64>,
+    /// What it breaks.
+    pub code: Code,
+    /// What is wrong, for the device's operator.
+    pub message: String,
+    /// Its bytes, for the quarantine.
+    pub payload: Payload,
+}
+
+impl Submission {
+    /// Bytes it counts for in the queue: its payload, and what surrounds it in memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        /// The structs themselves, their share of the queue's, and the payload's allocation; rounded up.
+        const OVERHEAD: usize = 256;
+        OVERHEAD
+            + match &self.body {
+                Body::Attach => 0,
+                Body::Batch(batch) => batch.payload.len(),
+                Body::Invalid(batch) => batch.payload.len(),
+                Body::Dropped(ranges) => ranges.len() * size_of::<Range<u64>>(),
+            }
+    }
+}
+
+/// What the core made of a submission. What the device is told is an [`Answer`], and may come later.
+#[derive(Debug)]
+pub enum Decision {
+    /// The attachment will be answered.
+    Attached,
+    /// The batch is in the block being built.
+    Stored,
+    /// The batch is stored already, byte for byte; it will be acked again.
+    Duplicate,
+    /// The sequences will be acked as settled.
+    Dropped,
+    /// The batch will never be stored.
+    Refused(Box<Refusal>),
+    /// The submission was turned away for now, and may come again.
+    Deferred(Code),
+}
+
+/// A batch that was refused for good, and why.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Who sent it.
+    pub from: Arc<Attachment>,
+    /// The sequences it claims.
+    pub range: Range<u64>,
+    /// The rule it breaks.
+    pub code: Code,
+    /// What is wrong, for people.
+    pub message: String,
+    /// Its bytes.
+    pub payload: Payload,
+}
+
+/// What a session may tell its client now: everything it says is durable.
+#[derive(Debug)]
+pub struct Answer {
+    /// To whom.
+    pub to: Arc<Attachment>,
+    /// What.
+    pub reply: Reply,
+}
+
+/// The kinds of [`Answer`].
+#[derive(Debug)]
+pub enum Reply {
+    /// What is known of the attached epoch.
+    Attached {
+        /// The epoch's number. Of an epoch without any record it is the number it would get now.
+        epoch_number: u32,
+        /// Sequences that are stored.
+        stored: SequenceRanges,
+        /// Sequences that are refused or dropped.
+        settled: SequenceRanges,
+    },
+    /// These sequences are stored.
+    Durable(Range<u64>),
+    /// These sequences are durably known to be dropped.
+    Settled(Range<u64>),
+    /// This batch will never be stored.
+    Refused {
+        /// Its sequences.
+        range: Range<u64>,
+        /// The rule it breaks.
+        code: Code,
+        /// What is wrong, for people.
+        message: String,
+    },
+    /// This batch, or this report, may be sent again after a while.
+    Deferred {
+        /// Its sequences.
+        range: Range<u64>,
+        /// What is in the way.
+        code: Code,
+        /// What is in the way, for people.
+        message: String,
+        /// For how long.
+        retry_after: Duration,
+    },
+}

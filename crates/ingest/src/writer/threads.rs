@@ -1,0 +1,366 @@
+//! Who waits for what: the writer thread for work, the encoders for blocks, the committer for the disk.
+//!
+//! ```text
+//! sessions ─▶ inbox ─▶ writer ──raw block──▶ encoder ×K ──encoded──▶ committer ─▶ disk
+//!                        ▲  └──────────── order of blocks ─────────────▲   │
+//!                        └─────────────────── committed ──────────────────┘
+//! ```
+//!
+//! Only compression overlaps: block N+1 is written after the fsync of block N. A block is cut as soon as nothing is
+//! on its way to the disk, or when it is full, so that blocks grow with the load and nobody waits for a timer.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use icecore_log::{CommitError, Committed, Committer, Disk, EncodedBlock, Encoder, RawBlock};
+use tokio::sync::{mpsc, watch};
+
+use super::clock::ReceivedClock;
+use super::inbox::{Inbox, Wanted};
+use super::submission::{Answer, Body, Decision, Submission};
+use super::{Core, Health, WriterOptions};
+use crate::metrics::{DiskMetrics, WriterMetrics};
+use crate::quarantine::Quarantine;
+
+/// Most encoders worth having: at zstd 1 four of them outrun the fsyncs of any disk we know.
+const MAX_ENCODERS: usize = 4;
+
+/// How long after the last block an empty one is written, which proves that the last data reached the disk whole.
+const IDLE_BLOCK_AFTER: Duration = Duration::from_secs(1);
+
+/// How often a full disk is tried again. Short enough that devices hardly notice that space has returned.
+const FULL_RETRY: Duration = Duration::from_millis(250);
+
+/// Levels to step down to under backlog, each some 20 to 40 % faster and a few per cent larger than the one before.
+const FASTER_LEVELS: [i32; 3] = [-1, -3, -5];
+
+/// Waiting blocks that make one step down the levels. One or two are the rhythm of group commit; more are a backlog.
+const BLOCKS_PER_STEP: usize = 2;
+
+/// Everything the threads are made of.
+pub(super) struct Parts {
+    pub(super) core: Core,
+    pub(super) committer: Committer,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) data: PathBuf,
+    pub(super) clock: ReceivedClock,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) answers: mpsc::UnboundedSender<Vec<Answer>>,
+    pub(super) health: watch::Sender<Health>,
+    pub(super) durable_position: Arc<AtomicU64>,
+    pub(super) quarantine: Quarantine,
+    pub(super) quarantine_thread: JoinHandle<()>,
+    pub(super) options: WriterOptions,
+}
+
+/// The running threads.
+#[derive(Debug)]
+pub(super) struct Threads(Vec<JoinHandle<()>>);
+
+/// A block on its way to an encoder, and where its result goes.
+struct EncodeJob {
+    block: RawBlock,
+    level: i32,
+    done: SyncSender<EncodedBlock>,
+}
+
+/// The writer thread's state.
+struct WriterThread {
+    core: Core,
+    clock: ReceivedClock,
+    inbox: Arc<Inbox>,
+    answers: mpsc::UnboundedSender<Vec<Answer>>,
+    durable_position: Arc<AtomicU64>,
+    quarantine: Quarantine,
+    encode: Sender<EncodeJob>,
+    commit: Sender<Receiver<EncodedBlock>>,
+    metrics: WriterMetrics,
+    levels: Vec<i32>,
+    block_bytes: usize,
+    /// Blocks that may be on their way at once: one at each encoder, one at the disk, one between them.
+    max_in_flight: usize,
+    /// Whether the last block holds something, so that an empty one should follow it when nothing else does.
+    unproven: bool,
+}
+
+/// The committer thread's state.
+struct CommitThread {
+    committer: Committer,
+    disk: Arc<dyn Disk>,
+    data: PathBuf,
+    reserve_bytes: u64,
+    inbox: Arc<Inbox>,
+    health: watch::Sender<Health>,
+    metrics: DiskMetrics,
+}
+
+/// Why the committer thread gives up.
+enum GivenUp {
+    /// Stopped while the disk was full. The health says so already.
+    Full,
+    /// The log failed.
+    Failed(String),
+}
+
+impl Threads {
+    pub(super) fn start(parts: Parts) -> std::io::Result<Self> {
+        let encoders =
+            thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, MAX_ENCODERS));
+        let (encode, jobs) = channel();
+        let (commit, blocks) = channel();
+        let (health, inbox) = (parts.health.clone(), Arc::clone(&parts.inbox));
+        let spawn = |name: String, run: Box<dyn FnOnce() + Send>| {
+            let (health, inbox, named) = (health.clone(), Arc::clone(&inbox), name.clone());
+            thread::Builder::new().name(name).spawn(move || guard(&named, &health, &inbox, run))
+        };
+        let committing = CommitThread {
+            committer: parts.committer,
+            disk: parts.disk,
+            data: parts.data,
+            reserve_bytes: parts.options.reserve_bytes,
+            inbox: Arc::clone(&parts.inbox),
+            health: parts.health,
+            metrics: DiskMetrics::new(),
+        };
+        let slower = |level: &i32| *level < parts.options.zstd_level;
+        let writing = WriterThread {
+            core: parts.core,
+            clock: parts.clock,
+            inbox: parts.inbox,
+            answers: parts.answers,
+            durable_position: parts.durable_position,
+            quarantine: parts.quarantine,
+            encode,
+            commit,
+            metrics: WriterMetrics::new(),
+            levels: std::iter::once(parts.options.zstd_level)
+                .chain(FASTER_LEVELS.into_iter().filter(slower))
+                .collect(),
+            block_bytes: parts.options.log.block_bytes,
+            max_in_flight: encoders + 2,
+            unproven: false,
+        };
+        let mut threads = vec![parts.quarantine_thread];
+        let jobs = Arc::new(Mutex::new(jobs));
+        for n in 0..encoders {
+            let jobs = Arc::clone(&jobs);
+            threads.push(spawn(format!("icecore-encode-{n}"), Box::new(move || encode_all(&jobs)))?);
+        }
+        threads.push(spawn("icecore-commit".to_owned(), Box::new(move || committing.run(&blocks)))?);
+        threads.push(spawn("icecore-write".to_owned(), Box::new(move || writing.run()))?);
+        Ok(Self(threads))
+    }
+
+    /// Waits for all of them. What went wrong in one is in the health.
+    pub(super) fn join(self) {
+        for thread in self.0 {
+            // A panic was reported by `guard`; the quarantine's thread is nothing to fail for.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Runs a thread's work; a panic in it is a failure of the log, not a silent stop.
+fn guard(name: &str, health: &watch::Sender<Health>, inbox: &Inbox, run: Box<dyn FnOnce() + Send>) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
+        let message = format!("thread {name} panicked: {}", panic_message(&*panic));
+        tracing::error!("{message}");
+        health.send_replace(Health::Failed { message });
+        inbox.fail();
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("unknown reason")
+}
+
+fn encode_all(jobs: &Mutex<Receiver<EncodeJob>>) {
+    let mut encoder = Encoder::new();
+    loop {
+        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(EncodeJob { block, level, done }) = job else { return };
+        // Nobody waits any more when the log has failed.
+        let _ = done.send(encoder.encode(block, level));
+    }
+}
+
+impl WriterThread {
+    fn run(mut self) {
+        loop {
+            let timeout = (self.unproven && self.core.is_empty()).then_some(IDLE_BLOCK_AFTER);
+            let work = self.inbox.wait(self.wanted(), timeout);
+            if work.failed {
+                return;
+            }
+            let idle = work.submissions.is_empty() && work.commits.is_empty() && !work.drained;
+            for committed in &work.commits {
+                self.core.committed(committed);
+            }
+            self.durable_position.store(self.core.durable_position(), Ordering::Release);
+            for submission in work.submissions {
+                self.offer(submission);
+            }
+            self.send_answers();
+            self.metrics.queue_bytes.set(work.backlog as f64);
+            self.metrics.durable_position.set(self.core.durable_position() as f64);
+            let at_rest = self.core.is_empty() && self.core.blocks_in_flight() == 0;
+            if self.should_cut() {
+                self.unproven = true;
+                self.cut(work.backlog);
+            } else if at_rest && self.unproven && (idle || work.drained) {
+                self.unproven = false;
+                self.cut(0);
+            } else if at_rest && work.drained {
+                return;
+            }
+        }
+    }
+
+    /// What the writer could use now: submissions up to a full block, unless that block has nowhere to go.
+    fn wanted(&self) -> Wanted {
+        if self.core.is_full() && self.core.blocks_in_flight() >= self.max_in_flight {
+            Wanted::CommitsOnly
+        } else {
+            Wanted::Bytes(self.block_bytes.saturating_sub(self.core.bytes()).max(1))
+        }
+    }
+
+    fn should_cut(&self) -> bool {
+        let in_flight = self.core.blocks_in_flight();
+        !self.core.is_empty() && (in_flight == 0 || (self.core.is_full() && in_flight < self.max_in_flight))
+    }
+
+    fn offer(&mut self, submission: Submission) {
+        let (events, bytes) = match &submission.body {
+            Body::Batch(batch) => (batch.count, batch.payload.len()),
+            Body::Attach | Body::Invalid(_) | Body::Dropped(_) => (0, 0),
+        };
+        let decision = self.core.offer(submission);
+        self.metrics.count(&decision, events, bytes);
+        if let Decision::Refused(refusal) = decision {
+            tracing::info!(
+                device = %refusal.from.device,
+                first_sequence = refusal.range.start,
+                code = refusal.code.name(),
+                reason = refusal.message,
+                "refused a batch"
+            );
+            self.quarantine.keep(refusal);
+        }
+    }
+
+    fn send_answers(&mut self) {
+        let answers = self.core.take_answers();
+        if !answers.is_empty() {
+            // Without a receiver there are no sessions left to tell.
+            let _ = self.answers.send(answers);
+        }
+    }
+
+    fn cut(&mut self, backlog: usize) {
+        let waiting = self.core.blocks_in_flight() + backlog / self.block_bytes;
+        let level = self.levels[(waiting / BLOCKS_PER_STEP).min(self.levels.len() - 1)];
+        let block = self.core.take_block(self.clock.now());
+        let (done, encoded) = sync_channel(1);
+        // The receivers are gone only when the log has failed, which the next `wait` says.
+        let _ = self.commit.send(encoded);
+        let _ = self.encode.send(EncodeJob { block, level, done });
+        #[cfg(feature = "mutants")]
+        self.send_answers();
+    }
+}
+
+impl CommitThread {
+    fn run(mut self, blocks: &Receiver<Receiver<EncodedBlock>>) {
+        for block in blocks {
+            let Ok(mut block) = block.recv() else {
+                // Its encoder panicked, which was reported there.
+                return;
+            };
+            match self.commit(&mut block) {
+                Ok(committed) => self.inbox.committed(committed),
+                Err(given_up) => {
+                    if let GivenUp::Failed(message) = given_up {
+                        tracing::error!(reason = message, "the log failed: nothing is acked any more");
+                        self.health.send_replace(Health::Failed { message });
+                    }
+                    self.inbox.fail();
+                    return;
+                }
+            }
+        }
+        let health = match self.committer.close() {
+            Ok(()) => Health::Stopped,
+            Err(e) => Health::Failed { message: e.to_string() },
+        };
+        self.health.send_if_modified(|now| {
+            // A panic elsewhere ended this loop: what it reported stays.
+            let stopped = *now == Health::Running;
+            if stopped {
+                *now = health;
+            }
+            stopped
+        });
+    }
+
+    /// Commits a block, waiting for space as long as it takes.
+    fn commit(&mut self, block: &mut EncodedBlock) -> Result<Committed, GivenUp> {
+        let mut full = false;
+        loop {
+            let message = match self.try_commit(block) {
+                Ok(committed) => {
+                    if full {
+                        tracing::info!("there is space again: ingestion goes on");
+                        self.health.send_replace(Health::Running);
+                    }
+                    return Ok(committed);
+                }
+                Err(CommitError::Full { file, source }) => {
+                    format!(
+                        "no space for {}: {source}; free some, ingestion goes on by itself",
+                        file.display()
+                    )
+                }
+                Err(e) => return Err(GivenUp::Failed(e.to_string())),
+            };
+            if !full {
+                tracing::warn!(reason = message, "ingestion waits for disk space");
+                full = true;
+            }
+            self.health.send_replace(Health::DiskFull { message });
+            if self.inbox.is_stopping() {
+                return Err(GivenUp::Full);
+            }
+            thread::sleep(FULL_RETRY);
+        }
+    }
+
+    fn try_commit(&mut self, block: &mut EncodedBlock) -> Result<Committed, CommitError> {
+        self.check_reserve(block)?;
+        let started = Instant::now();
+        let committed = self.committer.commit(block)?;
+        self.metrics.commit_seconds.record(started.elapsed());
+        self.metrics.block_bytes.record(block.raw_bytes() as f64);
+        self.metrics.raw_bytes.increment(block.raw_bytes() as u64);
+        self.metrics.stored_bytes.increment(committed.bytes);
+        Ok(committed)
+    }
+
+    /// Refuses a block that would eat into the reserve.
+    fn check_reserve(&self, block: &EncodedBlock) -> Result<(), CommitError> {
+        let full = |source| CommitError::Full { file: self.data.clone(), source };
+        let free = self.disk.free_space(&self.data).map_err(full)?;
+        if free >= self.reserve_bytes.saturating_add(block.stored_bytes() as u64) {
+            return Ok(());
+        }
+        let reason = format!("{free} bytes are free and {} are held in reserve", self.reserve_bytes);
+        Err(full(std::io::Error::new(std::io::ErrorKind::StorageFull, reason)))
+    }
+}
