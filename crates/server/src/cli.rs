@@ -12,7 +12,7 @@ use crate::instant;
 
 /// Durable, replayable telemetry storage for device fleets.
 #[derive(Debug, Parser)]
-#[command(name = "icecore", version, about, propagate_version = true)]
+#[command(name = "icecore", version, about)]
 pub(crate) struct Cli {
     /// Configuration file; relative paths in it are relative to it.
     #[arg(long, global = true, env = "ICECORE_CONFIG", value_name = "FILE", default_value = "icecore.toml")]
@@ -39,7 +39,7 @@ pub(crate) enum Command {
     /// Create a configuration file, a certificate authority and a server certificate.
     Init(InitArgs),
     /// Run the server.
-    Serve,
+    Serve(ServeArgs),
     /// Enroll devices and gateways, and look at them.
     #[command(subcommand)]
     Device(DeviceCommand),
@@ -62,6 +62,13 @@ pub(crate) struct InitArgs {
     /// A name or address devices reach this server by (repeatable; the loopback names are always included).
     #[arg(long = "host", value_name = "NAME")]
     pub(crate) hosts: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Start although the log is damaged here, as the error named it: `<file>@<offset>` (repeatable).
+    #[arg(long = "accept-damage", value_name = "PLACE")]
+    pub(crate) accept_damage: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

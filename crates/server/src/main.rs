@@ -53,7 +53,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let config = || Config::load(&cli.config);
     match &cli.command {
         Command::Init(args) => init::run(args, &mut out()),
-        Command::Serve => serve::run(&config()?),
+        Command::Serve(args) => serve::run(args, &config()?),
         Command::Device(command) => device::run(command, &config()?, &mut out()),
         Command::Send(args) => send::run(args, &mut out()),
         Command::Replay(args) => match &args.data {

@@ -58,3 +58,74 @@ impl<'s> Rows<'s> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::super::scan;
+    use super::*;
+
+    struct Case {
+        _directory: tempfile::TempDir,
+        path: PathBuf,
+        mapping: Mapping,
+    }
+
+    impl Case {
+        fn new(content: &[u8]) -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("case.csv");
+            std::fs::write(&path, content).unwrap();
+            let mapping = Mapping { device_field: "device".to_owned(), time_field: "timestamp".to_owned() };
+            Self { _directory: directory, path, mapping }
+        }
+
+        fn scan(&self) -> Result<Scan, CsvError> {
+            scan(std::slice::from_ref(&self.path), &self.mapping, None, "s", 1)
+        }
+    }
+
+    #[test]
+    fn rows_have_the_inferred_types_and_missing_cells() {
+        let case = Case::new(b"timestamp,a,device,b,c\n1,2,x,\"u,\nv\",\n1970-01-01T00:00:00Z,,y,,true\n");
+        let scan = case.scan().unwrap();
+        assert_eq!(scan.fields().collect::<Vec<_>>(), [("a", "int"), ("b", "text"), ("c", "bool")]);
+        assert_eq!(scan.files[0].times, Some((0, 1)));
+        let mut rows = Rows::open(&scan, &scan.files[0], &case.mapping).unwrap();
+        let first = rows.next().unwrap().unwrap();
+        assert_eq!((first.device, first.event_time), ("x", 1));
+        assert_eq!(first.values, [Value::I64(2), Value::Text("u,\nv"), Value::Null]);
+        let second = rows.next().unwrap().unwrap();
+        assert_eq!((second.device, second.event_time), ("y", 0));
+        assert_eq!(second.values, [Value::Null, Value::Null, Value::Bool(true)]);
+        assert!(rows.next().unwrap().is_none());
+        rows.finish().unwrap();
+    }
+
+    #[test]
+    fn compression_does_not_change_the_fingerprint() {
+        use std::io::Write;
+        let plain = b"device,timestamp,a\nx,1,2\n";
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gzip.write_all(plain).unwrap();
+        let fingerprint = |content: &[u8]| Case::new(content).scan().unwrap().files[0].fingerprint;
+        assert_eq!(fingerprint(&gzip.finish().unwrap()), fingerprint(plain));
+    }
+
+    #[test]
+    fn a_file_that_changes_between_the_passes_is_noticed() {
+        let case = Case::new(b"device,timestamp,a\nx,1,2\n");
+        let scan = case.scan().unwrap();
+        std::fs::write(&case.path, b"device,timestamp,a\nx,1,3\n").unwrap();
+        let mut rows = Rows::open(&scan, &scan.files[0], &case.mapping).unwrap();
+        while rows.next().unwrap().is_some() {}
+        assert!(matches!(rows.finish(), Err(CsvError::Changed { .. })));
+    }
+
+    #[test]
+    fn a_damaged_gzip_file_is_an_error() {
+        let case = Case::new(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 1, 2, 3]);
+        assert!(matches!(case.scan(), Err(CsvError::Unreadable { .. })));
+    }
+}

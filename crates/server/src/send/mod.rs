@@ -53,5 +53,7 @@ async fn send(
         failure = watch.failure() => Err(failure),
         sent = stream::send_all(&gateway, scan, mapping, pace) => sent,
     };
+    // Nothing is awaited after a failure: recorders that were dropped cut what they held, and such a batch, which the
+    // next attempt would cut elsewhere, must not get out.
     watch.finish(sent)
 }

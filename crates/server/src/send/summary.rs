@@ -40,8 +40,10 @@ impl Summary {
     pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
         let [rows, new, known] = [self.rows, self.new, self.known].map(count);
         writeln!(out, "{rows} rows durable: {new} new, {known} stored before")?;
-        if self.new == 0 {
-            return writeln!(out, "nothing was stored twice: the server had every row");
+        match (self.new, self.known) {
+            (0, 0) => return Ok(()),
+            (0, _) => return writeln!(out, "nothing was stored twice: the server had every row"),
+            _ => {}
         }
         let seconds = self.elapsed.as_secs_f64();
         let rate = count((self.rows as f64 / seconds).round() as u64);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use hdrhistogram::Histogram;
-use icecore_device::{Disconnect, Event, Events, Gateway};
+use icecore_device::{Code, Disconnect, Event, Events, Gateway};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::{Instant, timeout_at};
 
@@ -127,7 +127,8 @@ impl Watch {
             }
             Event::Refused { device, code, message, .. } => {
                 let whom = device.map_or_else(|| "this identity".to_owned(), |name| format!("device {name}"));
-                Some(anyhow!("the server refused {whom} ({}): {message}", code.name()))
+                let problem = format!("the server refused {whom} ({}): {message}", code.name());
+                self.unless_passing(code, problem)
             }
             Event::Attached { .. } | Event::Dropped { .. } | Event::Missed { .. } => None,
         }
@@ -135,24 +136,45 @@ impl Watch {
 
     fn disconnected(&mut self, reason: &Disconnect) -> Option<anyhow::Error> {
         let problem = reason.to_string();
+        self.away_since.get_or_insert_with(Instant::now);
         match reason {
             Disconnect::ServerNotTrusted { .. }
             | Disconnect::CertificateRefused { .. }
-            | Disconnect::Refused { .. }
-            | Disconnect::Protocol { .. } => return Some(anyhow!(problem)),
+            | Disconnect::Protocol { .. } => Some(anyhow!(problem)),
+            Disconnect::Refused { code, .. } => self.unless_passing(*code, problem),
             Disconnect::Unresolved { .. }
             | Disconnect::Unreachable { .. }
             | Disconnect::Silent
             | Disconnect::GoAway { .. }
-            | Disconnect::Lost { .. } => {}
+            | Disconnect::Lost { .. } => {
+                self.wait_because(problem);
+                None
+            }
         }
-        let since = *self.away_since.get_or_insert_with(Instant::now);
-        if self.last_problem.as_ref() != Some(&problem) {
-            let left = display_duration((since + self.patience).saturating_duration_since(Instant::now()));
-            self.say(&format!("waiting for {} ({left} left): {problem}", self.server));
-            self.last_problem = Some(problem);
+    }
+
+    /// A refusal is a reason to give up unless it is about the server's state rather than about what is sent.
+    fn unless_passing(&mut self, code: Code, problem: String) -> Option<anyhow::Error> {
+        match code {
+            Code::Overloaded | Code::DiskFull | Code::ShuttingDown | Code::TakenOver | Code::Internal => {
+                self.wait_because(problem);
+                None
+            }
+            _ => Some(anyhow!(problem)),
         }
-        None
+    }
+
+    /// Says what is being waited for, once for each reason.
+    fn wait_because(&mut self, problem: String) {
+        if self.last_problem.as_ref() == Some(&problem) {
+            return;
+        }
+        let left = self.away_since.map_or_else(String::new, |since| {
+            let left = (since + self.patience).saturating_duration_since(Instant::now());
+            format!(" ({} left)", display_duration(left))
+        });
+        self.say(&format!("waiting for {}{left}: {problem}", self.server));
+        self.last_problem = Some(problem);
     }
 
     fn gave_up(&self) -> anyhow::Error {

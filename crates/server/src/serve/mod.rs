@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use icecore_ingest::{Health, Ingest, IngestOptions, Registry, Writer, WriterOptions};
+use icecore_log::Recovery;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use crate::cli::ServeArgs;
 use crate::config::Config;
 use http::Stage;
 
@@ -25,12 +27,13 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 const FATAL_GRACE: Duration = Duration::from_secs(1);
 
 /// Runs the server until it is told to stop (then in good order, `Ok`) or its log fails.
-pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
+pub(crate) fn run(args: &ServeArgs, config: &Config) -> anyhow::Result<()> {
     let metrics = http::install_metrics()?;
     fs::create_dir_all(&config.data.dir)
         .with_context(|| format!("cannot create {}", config.data.dir.display()))?;
     let registry = Registry::open(config.data.dir.join("registry.jsonl"))?;
-    let (writer, handle) = Writer::start(&config.data.dir, writer_options(config))?;
+    let (writer, handle) = Writer::start(&config.data.dir, writer_options(args, config))?;
+    tell_recovery(writer.recovery());
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -96,8 +99,30 @@ async fn failed(health: &mut watch::Receiver<Health>) -> String {
     }
 }
 
-fn writer_options(config: &Config) -> WriterOptions {
+/// Says what opening the log set aside or passed over.
+fn tell_recovery(recovery: &Recovery) {
+    if let Some(torn) = &recovery.torn {
+        warn!(
+            file = %torn.file.display(),
+            offset = torn.offset,
+            bytes = torn.bytes,
+            kept_at = %torn.kept_at.display(),
+            "set a torn write aside; it was never acknowledged"
+        );
+    }
+    for damage in &recovery.accepted {
+        warn!(%damage, "passed over accepted damage");
+    }
+}
+
+fn writer_options(args: &ServeArgs, config: &Config) -> WriterOptions {
+    let log = icecore_log::Options {
+        segment_bytes: config.log.segment.as_u64(),
+        accept_damage: args.accept_damage.clone(),
+        ..icecore_log::Options::default()
+    };
     WriterOptions {
+        log,
         zstd_level: config.log.compression,
         reserve_bytes: config.data.reserve.as_u64(),
         ..WriterOptions::default()

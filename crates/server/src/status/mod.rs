@@ -26,7 +26,7 @@ pub(crate) fn run(config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
     let rates = match Rates::sample(config) {
         Ok(rates) => Some(rates),
         Err(reason) => {
-            writeln!(out, "server       down: {reason}")?;
+            writeln!(out, "server       down: {reason:#}")?;
             None
         }
     };
