@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 
 use anyhow::{Context, bail};
-use icecore_ingest::{Enrolment, Role};
+use icecore_ingest::{Enrolment, Role, fingerprint};
 
 use crate::certificates::{Authority, Role as CertificateRole, write_public, write_secret};
 use crate::cli::EnrollArgs;
