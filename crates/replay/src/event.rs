@@ -29,7 +29,7 @@ pub struct Event<'a> {
 
 impl<'a> Event<'a> {
     /// Its values, one per field of the schema.
-    pub fn values(&self) -> FieldValues<'a> {
+    pub fn values(&self) -> impl Iterator<Item = Value<'a>> + use<'a> {
         match self.cells {
             Cells::Columns { columns, row } => FieldValues::Columns { columns: columns.iter(), row },
             Cells::Spilled(values) => FieldValues::Spilled(values),
@@ -47,13 +47,8 @@ pub(crate) enum Cells<'a> {
 }
 
 /// The values of one event in the order of its schema's fields.
-#[derive(Debug, Clone)]
-pub enum FieldValues<'a> {
-    /// From one row of a batch.
-    #[doc(hidden)]
+enum FieldValues<'a> {
     Columns { columns: std::slice::Iter<'a, ColumnView<'a>>, row: usize },
-    /// From a sorted run.
-    #[doc(hidden)]
     Spilled(SpilledValues<'a>),
 }
 

@@ -83,7 +83,9 @@ impl Replay {
             Order::Log => self.run_in_log_order(query, sink, &mut replayed),
             Order::Time => self.run_in_time_order(query, sink, &mut replayed),
         };
-        match result.and_then(|()| sink.finish()) {
+        // Finished after an error too: what came before a damaged place is whole.
+        let finished = sink.finish();
+        match result.and(finished) {
             Err(ReplayError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
                 replayed.cut_short = true;
                 Ok(replayed)

@@ -303,7 +303,7 @@ mod tests {
                 text.as_deref().map_or(Value::Null, Value::Text)
             }
             let rows: Vec<_> = texts.iter().map(|text| (0, vec![value(text), value(text)])).collect();
-            let text = csv_of(&[schema.clone()], &[sample::selection(&sample::source("d", 0), &schema, 0, &rows)]);
+            let text = csv_of(std::slice::from_ref(&schema), &[sample::selection(&sample::source("d", 0), &schema, 0, &rows)]);
             let mut reader = csv::Reader::from_reader(text.as_bytes());
             let records: Vec<_> = reader.records().map(Result::unwrap).collect();
             prop_assert_eq!(records.len(), texts.len());

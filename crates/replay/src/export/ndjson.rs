@@ -5,7 +5,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use icecore_log::Source;
-use icecore_wire::{Schema, SchemaId, Value};
+use icecore_wire::{Field, Schema, SchemaId, Value};
 
 use super::Sink;
 use super::output::Output;
@@ -114,7 +114,7 @@ impl SchemaText {
             text.push(b':');
             text
         };
-        let names = schema.fields().iter().map(|field| field.name());
+        let names = schema.fields().iter().map(Field::name);
         Self { head, fields: names.enumerate().map(field_text).collect() }
     }
 }

@@ -33,8 +33,9 @@ impl<W: Write> Output<W> {
     }
 
     fn write(&mut self) -> Result<(), ReplayError> {
-        self.out.write_all(&self.buffer).map_err(ReplayError::Output)?;
+        let written = self.out.write_all(&self.buffer);
+        // Also when it failed: how much of it came through is unknown, and twice is worse.
         self.buffer.clear();
-        Ok(())
+        written.map_err(ReplayError::Output)
     }
 }

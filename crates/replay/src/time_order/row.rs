@@ -145,7 +145,7 @@ fn append_bytes(words: &mut Vec<u64>, tag: u8, bytes: &[u8]) -> u8 {
 
 /// Values of one event that were not read yet.
 #[derive(Debug, Clone, Copy)]
-pub struct SpilledValues<'a> {
+pub(crate) struct SpilledValues<'a> {
     tags: &'a [u8],
     words: &'a [u64],
 }

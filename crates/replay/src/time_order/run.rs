@@ -189,7 +189,7 @@ impl RunFile {
         let mut bytes = self.filled * 8;
         let buffer: &mut [u8] = cast_slice_mut(&mut self.words);
         // A read may end within a word, and the buffer is handed out in whole ones.
-        while bytes < count * 8 || bytes % 8 != 0 {
+        while bytes < count * 8 || !bytes.is_multiple_of(8) {
             match self.file.read(&mut buffer[bytes..]) {
                 Ok(0) if bytes == 0 => return Ok(false),
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),

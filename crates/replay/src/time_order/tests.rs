@@ -54,7 +54,12 @@ fn batches(times: &[i64], rows: usize) -> Vec<crate::Selection> {
 fn expected(batches: &[crate::Selection]) -> Vec<Place> {
     let mut places = Vec::new();
     for batch in batches {
-        batch.for_each(|event| Ok::<_, ()>(places.push(place(event)))).unwrap();
+        batch
+            .for_each(|event| {
+                places.push(place(event));
+                Ok::<_, ()>(())
+            })
+            .unwrap();
     }
     places.sort();
     places
