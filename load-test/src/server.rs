@@ -99,8 +99,8 @@ impl TestServer {
     /// When the server does not tell its metrics.
     pub(crate) fn compression_ratio(&self) -> Result<Option<f64>> {
         let metrics = self.metrics()?;
-        let taken = metric(&metrics, "icecore_log_batch_bytes_total");
-        let written = metric(&metrics, "icecore_log_block_bytes_total");
+        let taken = metric(&metrics, "icecore_log_raw_bytes_total");
+        let written = metric(&metrics, "icecore_log_stored_bytes_total");
         Ok(taken.zip(written).filter(|&(_, written)| written > 0.0).map(|(taken, written)| taken / written))
     }
 

@@ -185,7 +185,8 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_enum, default_value_t = ReplayOrder::Log)]
     pub(crate) order: ReplayOrder,
 
-    /// `csv`: one schema, one column per field; `ndjson`: every attribute of every event.
+    /// `csv`: one schema, one column per field; `ndjson`: every attribute of every event; `count`: validate every
+    /// batch and print how many there are, as JSON.
     #[arg(long, value_enum, default_value_t = ReplayFormat::Csv)]
     pub(crate) format: ReplayFormat,
 
@@ -204,6 +205,7 @@ pub(crate) enum ReplayOrder {
 pub(crate) enum ReplayFormat {
     Csv,
     Ndjson,
+    Count,
 }
 
 fn parse_time(text: &str) -> Result<i64, InvalidInstant> {

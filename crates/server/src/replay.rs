@@ -1,9 +1,10 @@
 //! `icecore replay`: events back out of a data directory, as text.
 
+use std::io::Write;
 use std::path::Path;
 
 use icecore_log::OnDamage;
-use icecore_replay::{Csv, EventTimes, Ndjson, Order, Query, Replay, Sink};
+use icecore_replay::{Count, Csv, EventTimes, Ndjson, Order, Query, Replay, Sink};
 
 use crate::cli::{ReplayArgs, ReplayFormat, ReplayOrder};
 
@@ -25,10 +26,18 @@ pub(crate) fn run(args: &ReplayArgs, data: &Path) -> anyhow::Result<()> {
     let mut sink: Box<dyn Sink> = match args.format {
         ReplayFormat::Csv => Box::new(Csv::new(out, &replay.schemas(&query)?)?),
         ReplayFormat::Ndjson => Box::new(Ndjson::new(out)),
+        ReplayFormat::Count => return print_count(&replay.count(&query)?),
     };
     let replayed = replay.run(&query, &mut *sink)?;
     for damage in &replayed.damage {
         eprintln!("skipped: {damage}");
     }
+    Ok(())
+}
+
+fn print_count(count: &Count) -> anyhow::Result<()> {
+    let Count { events, batches, devices, bytes } = count;
+    let count = serde_json::json!({"events": events, "batches": batches, "devices": devices, "bytes": bytes});
+    writeln!(std::io::stdout(), "{count}")?;
     Ok(())
 }
