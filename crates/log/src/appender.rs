@@ -1,13 +1,20 @@
 //! The front half of the log: cuts blocks, gives numbers and positions, knows which batches are stored.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use icecore_wire::{DeviceName, Digest, Epoch, Payload, Schema};
 
-use crate::block::RawBlock;
+use crate::block::{BlockPlace, RawBlock, RecordBuffer};
+use crate::committer::Progress;
+use crate::directory::{BatchEntry, Directory, StoredDirectories};
 use crate::error::LogError;
-use crate::fact::Source;
+use crate::open::Options;
+use crate::record::{
+    BatchFields, Record, Source, push_batch, push_dropped, push_refused, push_schema, push_source,
+};
 
 /// A validated batch to be stored.
 #[derive(Debug, Clone)]
@@ -24,29 +31,94 @@ pub struct NewBatch {
     pub compressed: bool,
 }
 
-/// What the log knows of a stored batch without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BatchEntry {
-    /// The sequence of its first event.
-    pub first_sequence: u64,
-    /// How many events it holds.
-    pub count: u32,
-    /// The digest of its payload.
-    pub digest: Digest,
-    /// The position of its first event.
-    pub position: u64,
-    /// When its block was cut, in nanoseconds since the Unix epoch.
-    pub received: i64,
-}
-
 /// Builds blocks, one at a time. Owned by the one thread that decides what is stored.
 #[derive(Debug)]
-pub struct Appender {}
+pub struct Appender {
+    options: Options,
+    progress: Arc<Progress>,
+    segment: Segment,
+    /// Directories of finished segments that are not on disk yet, oldest first.
+    finishing: VecDeque<(u64, Arc<Directory>)>,
+    stored: StoredDirectories,
+    block: OpenBlock,
+    /// The received time of the last block.
+    received: i64,
+}
+
+/// The segment the next block goes to.
+#[derive(Debug)]
+struct Segment {
+    number: u64,
+    /// When it was begun, in nanoseconds since the Unix epoch.
+    begun: i64,
+    directory: Directory,
+    /// Set until the segment's first block is cut, if it follows another one of this term.
+    finished: Option<Arc<Directory>>,
+}
+
+/// The block being built.
+#[derive(Debug)]
+struct OpenBlock {
+    number: u64,
+    first_position: u64,
+    events: u64,
+    records: RecordBuffer,
+}
+
+/// Where an appender starts.
+pub(crate) struct Start {
+    pub(crate) segment: u64,
+    pub(crate) block: u64,
+    pub(crate) position: u64,
+    pub(crate) received: i64,
+    pub(crate) now: i64,
+}
 
 impl Appender {
+    pub(crate) fn new(
+        options: Options,
+        start: &Start,
+        progress: Arc<Progress>,
+        stored: StoredDirectories,
+    ) -> Self {
+        let directory = Directory::new(start.block);
+        Self {
+            options,
+            progress,
+            segment: Segment { number: start.segment, begun: start.now, directory, finished: None },
+            finishing: VecDeque::new(),
+            stored,
+            block: OpenBlock {
+                number: start.block,
+                first_position: start.position,
+                events: 0,
+                records: RecordBuffer::default(),
+            },
+            received: start.received,
+        }
+    }
+
     /// Adds a batch to the block being built and returns the position of its first event.
     pub fn batch(&mut self, source: &Arc<Source>, schema: &Arc<Schema>, batch: NewBatch) -> u64 {
-        unimplemented!("{source:?} {schema:?} {batch:?}")
+        let NewBatch { payload, first_sequence, count, digest, compressed } = batch;
+        let source = self.announce_source(source);
+        let schema = self.announce_schema(schema);
+        let position = self.position();
+        let payload_len = u32::try_from(payload.len()).expect("a batch is at most MAX_BATCH_BYTES long");
+        let records = &mut self.block.records;
+        let fields =
+            BatchFields { source, schema, first_sequence, count, payload_len, digest, verbatim: compressed };
+        push_batch(&mut records.head, &fields);
+        if compressed {
+            records.push_verbatim(payload);
+        } else {
+            records.push_plain(payload);
+        }
+        records.count += 1;
+        self.block.events += u64::from(count);
+        let entry = BatchEntry { first_sequence, count, digest, position };
+        self.segment.directory.batch(source, schema, entry);
+        position
     }
 
     /// Adds the fact that a batch was refused for good. `code` is a number of `icecore_wire`'s `Code`.
@@ -58,43 +130,97 @@ impl Appender {
         digest: Digest,
         message: &str,
     ) {
-        unimplemented!("{source:?} {range:?} {code} {digest:?} {message}")
+        let source = self.announce_source(source);
+        push_refused(&mut self.block.records.head, source, &range, code, &digest, message);
+        self.block.records.count += 1;
+        self.segment.directory.refused(source, range, code, digest);
     }
 
     /// Adds the fact that the device dropped these sequences.
     pub fn dropped(&mut self, source: &Arc<Source>, range: Range<u64>) {
-        unimplemented!("{source:?} {range:?}")
+        let source = self.announce_source(source);
+        push_dropped(&mut self.block.records.head, source, &range);
+        self.block.records.count += 1;
+        self.segment.directory.dropped(source, range);
     }
 
     /// Whether the block being built has reached [`Options::block_bytes`](crate::Options::block_bytes).
     #[must_use]
     pub fn is_full(&self) -> bool {
-        unimplemented!()
+        self.bytes() >= self.options.block_bytes
     }
 
     /// Whether the block being built holds nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        unimplemented!()
+        self.block.records.count == 0
     }
 
     /// Bytes in the block being built, before compression.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        unimplemented!()
+        self.block.records.bytes()
     }
 
     /// The position the next event gets.
     #[must_use]
     pub fn position(&self) -> u64 {
-        unimplemented!()
+        self.block.first_position + self.block.events
+    }
+
+    /// The number the next block gets.
+    #[must_use]
+    pub fn block(&self) -> u64 {
+        self.block.number
+    }
+
+    /// The received time of the last block, in nanoseconds since the Unix epoch; `i64::MIN` before the first.
+    #[must_use]
+    pub fn received(&self) -> i64 {
+        self.received
     }
 
     /// Cuts the block: numbers it and decides whether it starts a new segment. `received` is its received time in
     /// nanoseconds since the Unix epoch; the log never lets it step backwards. An empty block is allowed: it proves
     /// that the one before it reached the disk.
     pub fn finish(&mut self, received: i64) -> RawBlock {
-        unimplemented!("{received}")
+        self.received = self.received.max(received);
+        self.segment.directory.end_block(self.received);
+        let next = OpenBlock {
+            number: self.block.number + 1,
+            first_position: self.position(),
+            events: 0,
+            records: RecordBuffer::like(&self.block.records),
+        };
+        let OpenBlock { number, first_position, events, records } = std::mem::replace(&mut self.block, next);
+        let place = BlockPlace {
+            number,
+            first_position,
+            events,
+            received: self.received,
+            segment: self.segment.number,
+            finished: self.segment.finished.take(),
+        };
+        let age = i128::from(self.received) - i128::from(self.segment.begun);
+        let is_full = self.progress.full_segment.load(Ordering::Acquire) == self.segment.number;
+        if is_full || age >= self.options.segment_age.as_nanos() as i128 {
+            self.roll();
+        }
+        RawBlock { place, records }
+    }
+
+    /// The next block goes to a new segment.
+    fn roll(&mut self) {
+        let next = Segment {
+            number: self.segment.number + 1,
+            begun: self.received,
+            directory: Directory::new(self.block.number),
+            finished: None,
+        };
+        let old = std::mem::replace(&mut self.segment, next);
+        let directory = old.directory.finish();
+        self.segment.finished = Some(Arc::clone(&directory));
+        self.finishing.push_back((old.number, directory));
     }
 
     /// Finds the stored batch that begins exactly at `first_sequence`, be it durable or still on its way there.
@@ -104,6 +230,57 @@ impl Appender {
         epoch: &Epoch,
         first_sequence: u64,
     ) -> Result<Option<BatchEntry>, LogError> {
-        unimplemented!("{device} {epoch} {first_sequence}")
+        if let Some(entry) = self.segment.directory.find(device, epoch, first_sequence) {
+            return Ok(Some(entry));
+        }
+        let written = self.progress.open_segment.load(Ordering::Acquire);
+        while let Some((segment, _)) = self.finishing.pop_front_if(|(segment, _)| *segment < written) {
+            self.stored.add(segment);
+        }
+        let finishing = self.finishing.iter().rev();
+        for (_, directory) in finishing {
+            if let Some(entry) = directory.find_finished(device, epoch, first_sequence) {
+                return Ok(Some(entry));
+            }
+        }
+        self.stored.find(device, epoch, first_sequence)
+    }
+
+    /// Adds a record that recovery has read, as it was.
+    pub(crate) fn copy(&mut self, record: Record) {
+        match record {
+            Record::Batch(batch) => {
+                let new = NewBatch {
+                    payload: batch.payload,
+                    first_sequence: batch.first_sequence,
+                    count: batch.count,
+                    digest: batch.digest,
+                    compressed: batch.compressed,
+                };
+                self.batch(&batch.source, &batch.schema, new);
+            }
+            Record::Refused(refused) => {
+                self.refused(&refused.source, refused.range, refused.code, refused.digest, &refused.message);
+            }
+            Record::Dropped(dropped) => self.dropped(&dropped.source, dropped.range),
+        }
+    }
+
+    fn announce_source(&mut self, source: &Arc<Source>) -> u32 {
+        let numbered = self.segment.directory.source(source);
+        if numbered.new {
+            push_source(&mut self.block.records.head, numbered.id, source);
+            self.block.records.count += 1;
+        }
+        numbered.id
+    }
+
+    fn announce_schema(&mut self, schema: &Arc<Schema>) -> u32 {
+        let numbered = self.segment.directory.schema(schema);
+        if numbered.new {
+            push_schema(&mut self.block.records.head, numbered.id, schema);
+            self.block.records.count += 1;
+        }
+        numbered.id
     }
 }

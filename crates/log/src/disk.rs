@@ -43,6 +43,8 @@ pub trait Disk: Send + Sync {
     fn lock(&self, path: &Path) -> io::Result<Option<DiskLock>>;
     /// Whether anybody holds the exclusive lock on `path`.
     fn is_locked(&self, path: &Path) -> io::Result<bool>;
+    /// Random bytes, for ids and nonces; a simulated disk repeats them with its seed.
+    fn random(&self) -> [u8; 16];
 }
 
 /// An open file.

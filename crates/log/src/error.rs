@@ -107,3 +107,29 @@ pub enum CommitError {
     #[error("the log takes no more writes after an earlier failure; open it again")]
     Poisoned,
 }
+
+impl CommitError {
+    /// Only a full disk leaves room for another try.
+    pub(crate) fn io(what: &'static str, file: &Path) -> impl FnOnce(io::Error) -> Self {
+        let file = file.to_path_buf();
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { file, source },
+            _ => Self::Fatal { what, file, source },
+        }
+    }
+
+    pub(crate) fn fatal(what: &'static str, file: &Path) -> impl FnOnce(io::Error) -> Self {
+        let file = file.to_path_buf();
+        move |source| Self::Fatal { what, file, source }
+    }
+}
+
+impl From<CommitError> for LogError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Full { file, source } => Self::Io { what: "reserve space in", file, source },
+            CommitError::Fatal { what, file, source } => Self::Io { what, file, source },
+            CommitError::Poisoned => unreachable!("a log that is being opened has no earlier failure"),
+        }
+    }
+}

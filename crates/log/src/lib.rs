@@ -1,21 +1,36 @@
 //! The durable, ordered log of batches: hot segments, group commit, recovery and reading.
+//!
+//! A log has one writer in two halves. The [`Appender`] cuts blocks and gives numbers and positions, an [`Encoder`]
+//! compresses them (on as many threads as wanted), and the [`Committer`] writes them in order; when
+//! [`Committer::commit`] returns, the block is durable. [`HotLog::open`] recovers the log and hands out both halves. Any
+//! number of [`LogReader`]s read beside it or without it. The bytes are described in `docs/format.md`.
 
 mod appender;
 mod block;
 mod committer;
+mod directory;
 pub mod disk;
 mod error;
-mod fact;
+mod fields;
+mod log_id;
 #[cfg(feature = "mutants")]
 pub mod mutants;
+#[cfg(not(feature = "mutants"))]
+mod mutants;
 mod open;
 mod reader;
+mod record;
+mod recovery;
+mod segment;
+mod walk;
+mod watermark;
 
-pub use appender::{Appender, BatchEntry, NewBatch};
+pub use appender::{Appender, NewBatch};
 pub use block::{EncodedBlock, Encoder, RawBlock};
 pub use committer::{Committed, Committer};
+pub use directory::BatchEntry;
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::{CommitError, Damage, LogError};
-pub use fact::{Fact, Source};
 pub use open::{HotLog, Options, Recovery, TornTail};
-pub use reader::{DroppedRange, LogReader, OnDamage, Record, Records, RefusedBatch, Scan, StoredBatch};
+pub use reader::{LogReader, OnDamage, Records, Scan};
+pub use record::{DroppedRange, Fact, Record, RefusedBatch, Source, StoredBatch};

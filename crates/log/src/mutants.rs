@@ -1,5 +1,8 @@
-//! Planted bugs. Crash tests plant one and must notice; a build without the `mutants` feature has none of this.
+//! Planted bugs. Crash tests plant one and must notice it; without the `mutants` feature none can be planted.
 
+#![cfg_attr(not(feature = "mutants"), expect(unreachable_pub, reason = "public only with the feature"))]
+
+#[cfg(feature = "mutants")]
 use std::cell::Cell;
 
 /// A bug that can be planted.
@@ -15,15 +18,23 @@ pub enum Mutant {
     TrustPageCache,
 }
 
+#[cfg(feature = "mutants")]
 thread_local! {
     static PLANTED: Cell<Option<Mutant>> = const { Cell::new(None) };
 }
 
 /// Plants a bug in this thread, or removes it.
+#[cfg(feature = "mutants")]
 pub fn plant(mutant: Option<Mutant>) {
     PLANTED.set(mutant);
 }
 
+#[cfg(feature = "mutants")]
 pub(crate) fn planted(mutant: Mutant) -> bool {
     PLANTED.get() == Some(mutant)
+}
+
+#[cfg(not(feature = "mutants"))]
+pub(crate) const fn planted(_: Mutant) -> bool {
+    false
 }

@@ -1,15 +1,31 @@
 //! Reading the log, beside a running writer or without one.
 
+mod records;
+
 use std::fmt;
+use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
-use icecore_wire::{DeviceName, Digest, Payload, Schema};
+use icecore_wire::DeviceName;
 
+use crate::block::BlockReader;
+use crate::directory::DirectoryFile;
 use crate::disk::Disk;
 use crate::error::{Damage, LogError};
-use crate::fact::{Fact, Source};
+use crate::record::Fact;
+use crate::segment::{self, Layout, SegmentHeader};
+use crate::walk::{Limits, Step, Walk};
+use crate::watermark::Watermark;
+
+pub use records::Records;
+
+/// How often, and with which pauses, a reader looks for the watermark of a writer that is only just starting.
+const WATERMARK_TRIES: usize = 50;
+const WATERMARK_PAUSE: Duration = Duration::from_millis(10);
 
 /// What to do about damage while reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,7 +40,7 @@ pub enum OnDamage {
 /// What to read.
 #[derive(Default)]
 pub struct Scan<'a> {
-    /// Records whose events lie, at least in part, in these positions; all where `None`. Whole batches are yielded.
+    /// Only batches with events in these positions, and the other records of their blocks. Batches are yielded whole.
     pub positions: Option<Range<u64>>,
     /// Only records of devices for which this holds.
     pub devices: Option<Box<dyn Fn(&DeviceName) -> bool + 'a>>,
@@ -41,115 +57,174 @@ impl fmt::Debug for Scan<'_> {
     }
 }
 
-/// One record of the log.
-#[derive(Debug, Clone)]
-pub enum Record {
-    /// A stored batch.
-    Batch(StoredBatch),
-    /// A batch that was refused for good.
-    Refused(RefusedBatch),
-    /// Sequences the device dropped.
-    Dropped(DroppedRange),
-}
-
-/// A batch as it is stored.
-#[derive(Debug, Clone)]
-pub struct StoredBatch {
-    /// Its device and epoch.
-    pub source: Arc<Source>,
-    /// Its schema.
-    pub schema: Arc<Schema>,
-    /// The sequence of its first event.
-    pub first_sequence: u64,
-    /// How many events it holds.
-    pub count: u32,
-    /// The position of its first event.
-    pub position: u64,
-    /// When its block was cut, in nanoseconds since the Unix epoch.
-    pub received: i64,
-    /// The digest of `payload`.
-    pub digest: Digest,
-    /// The batch as it came.
-    pub payload: Payload,
-}
-
-/// A batch that was refused for good.
-#[derive(Debug, Clone)]
-pub struct RefusedBatch {
-    /// Its device and epoch.
-    pub source: Arc<Source>,
-    /// The sequences it had.
-    pub range: Range<u64>,
-    /// Why: a number of `icecore_wire`'s `Code`, possibly of a later version.
-    pub code: u16,
-    /// The digest of its payload.
-    pub digest: Digest,
-    /// Why, in words.
-    pub message: String,
-    /// When its block was cut, in nanoseconds since the Unix epoch.
-    pub received: i64,
-}
-
-/// Sequences the device dropped.
-#[derive(Debug, Clone)]
-pub struct DroppedRange {
-    /// Their device and epoch.
-    pub source: Arc<Source>,
-    /// The sequences.
-    pub range: Range<u64>,
-    /// When their block was cut, in nanoseconds since the Unix epoch.
-    pub received: i64,
-}
-
 /// A view of the log as it was when it was opened.
-#[derive(Debug)]
-pub struct LogReader {}
+pub struct LogReader {
+    disk: Arc<dyn Disk>,
+    layout: Layout,
+    segments: Segments,
+    end: End,
+}
+
+/// Where the view ends.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    block: u64,
+    position: u64,
+}
+
+/// The segments of a log.
+#[derive(Debug, Clone, Default)]
+struct Segments {
+    /// Those that count, oldest first.
+    headers: Vec<SegmentHeader>,
+    /// Those whose headers cannot be read, and what is missing.
+    damage: Vec<Damage>,
+}
 
 impl LogReader {
     /// Opens the log in the data directory `data`: up to what the running writer has published, or, without a
-    /// writer, up to the last whole block.
+    /// writer, up to the last whole block. A directory without a log is an empty log.
     pub fn open(disk: Arc<dyn Disk>, data: &Path) -> Result<Self, LogError> {
-        let _ = (disk, data);
-        unimplemented!()
+        let layout = Layout::new(data);
+        // In this order: what the watermark tells of is in the segments listed after it was read.
+        let published = published(&*disk, &layout)?;
+        let segments = Segments::read(&*disk, &layout)?;
+        let end = match published {
+            Some(mark) => End { block: mark.next_block, position: mark.position },
+            None => last_whole_block(&*disk, &layout, &segments)?,
+        };
+        Ok(Self { disk, layout, segments, end })
     }
 
     /// The positions this view holds.
     #[must_use]
     pub fn positions(&self) -> Range<u64> {
-        unimplemented!()
+        let start = self.segments.headers.first().map_or(self.end.position, |header| header.first_position);
+        start.min(self.end.position)..self.end.position
     }
 
     /// Reads records in position order, in constant memory.
     #[must_use]
     pub fn scan<'a>(&'a self, scan: Scan<'a>) -> Records<'a> {
-        unimplemented!("{scan:?}")
+        Records::new(self, scan, 0..usize::MAX)
     }
 
     /// Tells every fact of the log, without reading events where a batch directory saves it.
     pub fn facts(&self, tell: &mut dyn FnMut(&Fact<'_>)) -> Result<(), LogError> {
-        let _ = tell;
-        unimplemented!()
+        if let Some(damage) = self.segments.damage.first() {
+            return Err(damage.clone().into());
+        }
+        for index in 0..self.segments.headers.len() {
+            if let Some(directory) = self.directory(&self.segments, index)? {
+                if let Some(damage) = directory.damage().first() {
+                    return Err(damage.clone().into());
+                }
+                directory.facts(tell)?;
+                continue;
+            }
+            for record in Records::new(self, Scan::default(), index..index + 1) {
+                tell(&record?.fact());
+            }
+        }
+        Ok(())
+    }
+
+    /// The batch directory of a finished segment, if it is there and whole.
+    fn directory(&self, segments: &Segments, index: usize) -> Result<Option<DirectoryFile>, LogError> {
+        let Some([header, next]) = segments.headers.get(index..index + 2) else { return Ok(None) };
+        let directory = DirectoryFile::open(&*self.disk, &self.layout, header)?;
+        Ok(directory.filter(|directory| {
+            let end = directory.extent.blocks.end;
+            end == next.first_block && end <= self.end.block
+        }))
+    }
+
+    /// What counts in a segment.
+    fn limits(&self, segments: &Segments, index: usize) -> Limits {
+        match segments.headers.get(index + 1) {
+            Some(next) if next.first_block <= self.end.block => Limits::up_to(next),
+            _ => Limits::exactly(self.end.block, self.end.position),
+        }
     }
 }
 
-/// The records of a [`Scan`].
-#[derive(Debug)]
-pub struct Records<'a> {
-    scan: Scan<'a>,
-}
-
-impl Records<'_> {
-    /// The damage passed over so far.
-    #[must_use]
-    pub fn damage(&self) -> &[Damage] {
-        unimplemented!("{:?}", self.scan)
+impl fmt::Debug for LogReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogReader")
+            .field("layout", &self.layout)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
     }
 }
 
-impl Iterator for Records<'_> {
-    type Item = Result<Record, LogError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        unimplemented!()
+impl Segments {
+    fn read(disk: &dyn Disk, layout: &Layout) -> Result<Self, LogError> {
+        let numbers = match segment::list(disk, layout) {
+            Err(LogError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
+            numbers => numbers?,
+        };
+        let mut segments = Self::default();
+        for number in numbers {
+            match segment::read_header(disk, layout, number) {
+                Ok(header) => {
+                    segments.headers.pop_if(|last| last.first_block >= header.first_block);
+                    segments.headers.push(header);
+                }
+                Err(LogError::Damaged(damage)) => segments.damage.push(*damage),
+                // Recovery has just removed one that does not count any more.
+                Err(LogError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        segments.damage.extend(segments.headers.first().and_then(|first| first.missing_before(layout)));
+        Ok(segments)
     }
+}
+
+/// What the running writer has published; `None` if no writer runs.
+fn published(disk: &dyn Disk, layout: &Layout) -> Result<Option<Watermark>, LogError> {
+    let lock = layout.lock();
+    for _ in 0..WATERMARK_TRIES {
+        if !disk.is_locked(&lock).map_err(LogError::io("look at the lock", &lock))? {
+            return Ok(None);
+        }
+        if let Some(mark) = Watermark::read(disk, layout) {
+            return Ok(Some(mark));
+        }
+        thread::sleep(WATERMARK_PAUSE);
+    }
+    let what = "a writer runs but has published nothing yet; try again when it is ready".to_owned();
+    Err(LogError::Foreign { file: layout.watermark(), what })
+}
+
+/// Where the log ends when nobody writes to it.
+fn last_whole_block(disk: &dyn Disk, layout: &Layout, segments: &Segments) -> Result<End, LogError> {
+    let mark = Watermark::read(disk, layout);
+    let Some(newest) = segments.headers.last() else {
+        return Ok(
+            mark.map_or(End { block: 0, position: 0 }, |m| End { block: m.next_block, position: m.position })
+        );
+    };
+    let mut limits =
+        Limits { durable: newest.first_block, durable_position: newest.first_position, stop: None };
+    if let Some(mark) = mark.filter(|mark| mark.log == newest.log && mark.next_block >= newest.first_block) {
+        limits = Limits { durable: mark.next_block, durable_position: mark.position, stop: None };
+    }
+    let mut walk = Walk::open(disk, layout, newest, limits)?;
+    let mut last = None;
+    loop {
+        match walk.next_header()? {
+            Step::Block(header) => last = Some((walk.before.clone(), header)),
+            Step::Damage(_) => last = None,
+            Step::End => break,
+        }
+    }
+    let mut end = End { block: walk.at.block, position: walk.at.position };
+    if let Some((place, header)) = last.filter(|(place, _)| place.block >= limits.durable) {
+        let read = BlockReader::new().read(&*walk.file, place.offset, header);
+        if read.map_err(LogError::io("read", &walk.path))?.is_err() {
+            end = End { block: place.block, position: place.position };
+        }
+    }
+    Ok(end)
 }

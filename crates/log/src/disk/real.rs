@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
@@ -12,6 +14,10 @@ use super::{Access, Disk, DiskFile, DiskLock};
 
 /// Where a file system cannot reserve space, zeros are written in pieces of this many bytes.
 const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// Who only asks whether a lock is held holds it for an instant: a writer tries this often, with these pauses.
+const LOCK_TRIES: usize = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// The operating system's file system.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,11 +66,14 @@ impl Disk for RealDisk {
 
     fn lock(&self, path: &Path) -> io::Result<Option<DiskLock>> {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(DiskLock::new(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
+        for _ in 0..LOCK_TRIES {
+            match file.try_lock() {
+                Ok(()) => return Ok(Some(DiskLock::new(file))),
+                Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
         }
+        Ok(None)
     }
 
     fn is_locked(&self, path: &Path) -> io::Result<bool> {
@@ -78,6 +87,12 @@ impl Disk for RealDisk {
             Err(TryLockError::WouldBlock) => Ok(true),
             Err(TryLockError::Error(error)) => Err(error),
         }
+    }
+
+    fn random(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).expect("the system has random numbers");
+        bytes
     }
 }
 

@@ -254,6 +254,10 @@ impl Disk for SimDisk {
     fn is_locked(&self, path: &Path) -> io::Result<bool> {
         Ok(self.working()?.locks.contains(path))
     }
+
+    fn random(&self) -> [u8; 16] {
+        self.state().rng.u128(..).to_le_bytes()
+    }
 }
 
 struct SimLock {

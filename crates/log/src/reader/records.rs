@@ -1,0 +1,249 @@
+//! The iterator over a log's records.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+
+use super::{LogReader, OnDamage, Scan, Segments};
+use crate::block::{Announced, BlockHeader, BlockReader, DecodedBlock};
+use crate::error::{Damage, LogError};
+use crate::record::Record;
+use crate::walk::{Step, Walk};
+
+/// The records of a [`Scan`], in position order.
+pub struct Records<'a> {
+    reader: &'a LogReader,
+    scan: Scan<'a>,
+    segments: Segments,
+    /// Segments still to be read.
+    indexes: Range<usize>,
+    current: Option<Current>,
+    /// Blocks below this number have been read: a newer segment may hold a copy of the last.
+    next_block: u64,
+    blocks: BlockReader,
+    pending: VecDeque<Damage>,
+    passed: Vec<Damage>,
+    ended: bool,
+}
+
+/// The segment being read.
+struct Current {
+    index: usize,
+    walk: Walk,
+    announced: Announced,
+    /// Everything announced in the segment is known beforehand, so that blocks can be passed over.
+    complete: bool,
+    block: Option<OpenBlock>,
+}
+
+struct OpenBlock {
+    block: DecodedBlock,
+    /// It was read before, in an older segment.
+    copy: bool,
+    faulty: bool,
+}
+
+impl<'a> Records<'a> {
+    pub(super) fn new(reader: &'a LogReader, scan: Scan<'a>, indexes: Range<usize>) -> Self {
+        Self {
+            reader,
+            scan,
+            segments: reader.segments.clone(),
+            indexes,
+            current: None,
+            next_block: 0,
+            blocks: BlockReader::new(),
+            pending: reader.segments.damage.iter().cloned().collect(),
+            passed: Vec::new(),
+            ended: false,
+        }
+    }
+
+    /// The damage passed over so far.
+    #[must_use]
+    pub fn damage(&self) -> &[Damage] {
+        &self.passed
+    }
+
+    fn try_next(&mut self) -> Result<Option<Record>, LogError> {
+        loop {
+            if let Some(damage) = self.pending.pop_front() {
+                self.pass_over(damage)?;
+                continue;
+            }
+            let Some(current) = &mut self.current else {
+                if !self.open_segment()? {
+                    return Ok(None);
+                }
+                continue;
+            };
+            let Some(open) = &mut current.block else {
+                self.open_block()?;
+                continue;
+            };
+            match open.block.next_record(&mut current.announced) {
+                Some(Ok(record)) if !open.copy && self.scan.wants(&record, &open.block.header) => {
+                    return Ok(Some(record));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(what)) if !open.copy && !open.faulty => {
+                    open.faulty = true;
+                    let (file, offset) = (current.walk.path.clone(), current.walk.before.offset);
+                    let positions = Some(open.block.header.positions());
+                    self.pending.push_back(Damage { file, offset, what, positions });
+                }
+                Some(Err(_)) => {}
+                None => self.blocks.recycle(current.block.take().expect("the block was open").block),
+            }
+        }
+    }
+
+    fn pass_over(&mut self, damage: Damage) -> Result<(), LogError> {
+        if self.scan.on_damage == OnDamage::Fail {
+            return Err(damage.into());
+        }
+        self.passed.push(damage);
+        Ok(())
+    }
+
+    /// Opens the next segment that may hold something wanted; `false` if there is none.
+    fn open_segment(&mut self) -> Result<bool, LogError> {
+        let Some(index) = self.indexes.next() else { return Ok(false) };
+        let Some(header) = self.segments.headers.get(index) else {
+            self.indexes = 0..0;
+            return Ok(false);
+        };
+        let end =
+            self.segments.headers.get(index + 1).map_or(self.reader.end.position, |next| next.first_position);
+        if header.first_block >= self.reader.end.block || self.scan.excludes(&(header.first_position..end)) {
+            return Ok(true);
+        }
+        let directory = match self.scan.positions.is_some() || self.scan.devices.is_some() {
+            true => self.reader.directory(&self.segments, index)?,
+            false => None,
+        };
+        if let (Some(wanted), Some(directory)) = (self.scan.devices, &directory)
+            && !directory.sources().any(|source| wanted(&source.device))
+            && directory.damage().is_empty()
+        {
+            return Ok(true);
+        }
+        let limits = self.reader.limits(&self.segments, index);
+        let walk = match Walk::open(&*self.reader.disk, &self.reader.layout, header, limits) {
+            Ok(walk) => walk,
+            Err(LogError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                self.refresh(index)?;
+                return Ok(true);
+            }
+            Err(error) => return Err(error),
+        };
+        let known = directory.and_then(|directory| directory.announced());
+        let (complete, announced) = (known.is_some(), known.unwrap_or_default());
+        self.current = Some(Current { index, walk, announced, complete, block: None });
+        Ok(true)
+    }
+
+    /// Opens the next block of the current segment, or leaves the segment.
+    fn open_block(&mut self) -> Result<(), LogError> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        let step = match current.walk.next_header()? {
+            Step::Block(header) => {
+                let positions = header.positions();
+                if self.scan.positions.as_ref().is_some_and(|wanted| positions.start >= wanted.end) {
+                    self.current = None;
+                    self.indexes = 0..0;
+                    return Ok(());
+                }
+                if current.complete && (self.scan.excludes(&positions) || header.number < self.next_block) {
+                    return Ok(());
+                }
+                current.walk.read_block(&mut self.blocks, header)?
+            }
+            Step::Damage(damage) => Step::Damage(damage),
+            Step::End => Step::End,
+        };
+        match step {
+            Step::Block(block) => {
+                let copy = block.header.number < self.next_block;
+                self.next_block = self.next_block.max(block.header.number + 1);
+                current.block = Some(OpenBlock { block, copy, faulty: false });
+            }
+            Step::Damage(damage) => {
+                let (index, block) = (current.index, current.walk.before.block);
+                if !self.moved(index, block)? {
+                    self.pending.push_back(damage);
+                }
+            }
+            Step::End => self.current = None,
+        }
+        Ok(())
+    }
+
+    /// Whether a recovery has moved `block`, which was in the segment at `index` when the view was opened, to a newer
+    /// segment. If so, reading goes on there.
+    fn moved(&mut self, index: usize, block: u64) -> Result<bool, LogError> {
+        if index + 1 < self.segments.headers.len() {
+            return Ok(false);
+        }
+        let number = self.segments.headers[index].number;
+        let newer = Segments::read(&*self.reader.disk, &self.reader.layout)?;
+        let moved = newer.headers.iter().any(|header| header.number > number && header.first_block <= block);
+        if moved {
+            self.go_on_in(newer, number);
+        }
+        Ok(moved)
+    }
+
+    /// The segment at `index` has gone: a recovery has replaced it.
+    fn refresh(&mut self, index: usize) -> Result<(), LogError> {
+        let gone = self.segments.headers[index].number;
+        let newer = Segments::read(&*self.reader.disk, &self.reader.layout)?;
+        self.go_on_in(newer, gone);
+        Ok(())
+    }
+
+    fn go_on_in(&mut self, segments: Segments, behind: u64) {
+        let start = segments.headers.partition_point(|header| header.number <= behind);
+        self.current = None;
+        self.segments = segments;
+        self.indexes = start..usize::MAX;
+    }
+}
+
+impl Iterator for Records<'_> {
+    type Item = Result<Record, LogError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let next = self.try_next();
+        self.ended = !matches!(next, Ok(Some(_)));
+        next.transpose()
+    }
+}
+
+impl std::fmt::Debug for Records<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Records")
+            .field("scan", &self.scan)
+            .field("next_block", &self.next_block)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Scan<'_> {
+    /// Whether nothing at these positions is wanted. What has no events belongs to the position it stands at.
+    fn excludes(&self, positions: &Range<u64>) -> bool {
+        let end = positions.end.max(positions.start.saturating_add(1));
+        self.positions.as_ref().is_some_and(|wanted| end <= wanted.start || positions.start >= wanted.end)
+    }
+
+    fn wants(&self, record: &Record, block: &BlockHeader) -> bool {
+        let excluded = match record {
+            Record::Batch(batch) => self.excludes(&(batch.position..batch.position + u64::from(batch.count))),
+            Record::Refused(_) | Record::Dropped(_) => self.excludes(&block.positions()),
+        };
+        !excluded && self.devices.is_none_or(|wanted| wanted(&record.source().device))
+    }
+}
