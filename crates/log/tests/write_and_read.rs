@@ -84,8 +84,8 @@ fn reads_by_position_and_device() {
     let scan = Scan { positions: Some(17..33), ..Scan::default() };
     let records: Vec<Record> = reader.scan(scan).collect::<Result<_, _>>().unwrap();
     assert_eq!(batches(&records), (17..33).map(|i| (i, i)).collect::<Vec<_>>());
-    let only_b = |device: &icecore_wire::DeviceName| device.as_str() == "b";
-    let scan = Scan { positions: Some(30..36), devices: Some(&only_b), ..Scan::default() };
+    let only_b = Box::new(|device: &icecore_wire::DeviceName| device.as_str() == "b");
+    let scan = Scan { positions: Some(30..36), devices: Some(only_b), ..Scan::default() };
     let records: Vec<Record> = reader.scan(scan).collect::<Result<_, _>>().unwrap();
     assert_eq!(batches(&records), [(31, 31), (33, 33), (35, 35)]);
 }

@@ -122,7 +122,7 @@ impl<'a> Records<'a> {
             true => self.reader.directory(&self.segments, index)?,
             false => None,
         };
-        if let (Some(wanted), Some(directory)) = (self.scan.devices, &directory)
+        if let (Some(wanted), Some(directory)) = (&self.scan.devices, &directory)
             && !directory.sources().any(|source| wanted(&source.device))
             && directory.damage().is_empty()
         {
@@ -244,6 +244,6 @@ impl Scan<'_> {
             Record::Batch(batch) => self.excludes(&(batch.position..batch.position + u64::from(batch.count))),
             Record::Refused(_) | Record::Dropped(_) => self.excludes(&block.positions()),
         };
-        !excluded && self.devices.is_none_or(|wanted| wanted(&record.source().device))
+        !excluded && self.devices.as_ref().is_none_or(|wanted| wanted(&record.source().device))
     }
 }

@@ -10,29 +10,29 @@ use icecore_log::{Options, Record, Recovery, Scan, Source};
 use icecore_wire::{ColumnType, Digest, Epoch, Field, Payload, Schema};
 
 /// An open log with everything a test needs to write to it.
-pub struct Log {
-    pub appender: Appender,
-    pub committer: Committer,
-    pub encoder: Encoder,
-    pub recovery: Recovery,
+pub(crate) struct Log {
+    pub(crate) appender: Appender,
+    pub(crate) committer: Committer,
+    pub(crate) encoder: Encoder,
+    pub(crate) recovery: Recovery,
 }
 
 /// Small enough that a few blocks fill a segment.
-pub fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options { segment_bytes: 16 << 10, ..Options::default() }
 }
 
-pub fn schema(name: &str) -> Arc<Schema> {
+pub(crate) fn schema(name: &str) -> Arc<Schema> {
     Arc::new(Schema::new(name, 1, vec![Field::new("value", ColumnType::F64)]).unwrap())
 }
 
-pub fn source(device: &str, epoch: u8) -> Arc<Source> {
+pub(crate) fn source(device: &str, epoch: u8) -> Arc<Source> {
     let device = device.parse().unwrap();
     Arc::new(Source { device, epoch: Epoch::from_bytes([epoch; 16]), number: u32::from(epoch) })
 }
 
 /// A batch whose payload is a function of its sequence and of `size`. The log does not look into payloads.
-pub fn batch(first_sequence: u64, count: u32, size: usize) -> NewBatch {
+pub(crate) fn batch(first_sequence: u64, count: u32, size: usize) -> NewBatch {
     let bytes: Vec<u8> = (0..size).map(|i| (i as u64 / 7 + first_sequence * 31) as u8).collect();
     let payload = Payload::copy_from(&bytes);
     let digest = Digest::of(&payload);
@@ -40,23 +40,23 @@ pub fn batch(first_sequence: u64, count: u32, size: usize) -> NewBatch {
 }
 
 impl Log {
-    pub fn open(disk: &Arc<dyn Disk>, data: &Path) -> Result<Self, LogError> {
+    pub(crate) fn open(disk: &Arc<dyn Disk>, data: &Path) -> Result<Self, LogError> {
         Self::open_with(disk, data, options())
     }
 
-    pub fn open_with(disk: &Arc<dyn Disk>, data: &Path, options: Options) -> Result<Self, LogError> {
+    pub(crate) fn open_with(disk: &Arc<dyn Disk>, data: &Path, options: Options) -> Result<Self, LogError> {
         let (appender, committer, recovery) =
             HotLog::open(Arc::clone(disk), data, options, 1_000, &mut |_| {})?;
         Ok(Self { appender, committer, encoder: Encoder::new(), recovery })
     }
 
-    pub fn commit(&mut self, received: i64) -> Result<Committed, CommitError> {
+    pub(crate) fn commit(&mut self, received: i64) -> Result<Committed, CommitError> {
         let mut block = self.encoder.encode(self.appender.finish(received), 1);
         self.committer.commit(&mut block)
     }
 
     /// Commits one batch in a block of its own.
-    pub fn store(
+    pub(crate) fn store(
         &mut self,
         source: &Arc<Source>,
         schema: &Arc<Schema>,
@@ -68,12 +68,12 @@ impl Log {
 }
 
 /// All records of the log.
-pub fn read(disk: &Arc<dyn Disk>, data: &Path) -> Result<Vec<Record>, LogError> {
+pub(crate) fn read(disk: &Arc<dyn Disk>, data: &Path) -> Result<Vec<Record>, LogError> {
     LogReader::open(Arc::clone(disk), data)?.scan(Scan::default()).collect()
 }
 
 /// The first sequences and positions of the batches in it.
-pub fn batches(records: &[Record]) -> Vec<(u64, u64)> {
+pub(crate) fn batches(records: &[Record]) -> Vec<(u64, u64)> {
     let batches = records.iter().filter_map(|record| match record {
         Record::Batch(batch) => {
             assert_eq!(Digest::of(&batch.payload), batch.digest);
