@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
+use anyhow::ensure;
 use icecore_log::OnDamage;
 use icecore_replay::{Count, Csv, EventTimes, Ndjson, Order, Query, Replay, Sink};
 
@@ -20,6 +21,12 @@ pub(crate) fn run(args: &ReplayArgs, data: &Path) -> anyhow::Result<()> {
         },
         on_damage: if args.skip_damaged { OnDamage::Skip } else { OnDamage::Fail },
     };
+    // An empty log is fine; a mistyped directory is not an empty log.
+    ensure!(
+        data.join("hot").is_dir(),
+        "{} holds no log; is it the data directory of a server?",
+        data.display()
+    );
     let replay = Replay::open(data)?;
     // Unlocked: the sinks write in large pieces, and nothing else writes to it.
     let out = std::io::stdout();

@@ -37,7 +37,7 @@ pub(super) fn run(args: &EnrollArgs, config: &Config, out: &mut impl Write) -> a
         role,
         labels: args.labels.iter().cloned().collect(),
         grants: args.gateway_for.clone(),
-        certificate: icecore_ingest::fingerprint(&issued.der),
+        certificate: fingerprint(&issued.der),
         enrolled_time: instant::now(),
         revoked_time: None,
     })?;

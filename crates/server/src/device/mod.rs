@@ -33,11 +33,9 @@ fn registry(config: &Config) -> anyhow::Result<Registry> {
     Ok(Registry::open(config.data.dir.join("registry.jsonl"))?)
 }
 
-/// What the log holds of every device; nothing if the server never ran.
+/// What the log holds of every device; nothing if a server never ran.
 pub(crate) fn ledger(data: &Path) -> anyhow::Result<Ledger> {
     let mut ledger = Ledger::default();
-    if data.join("hot").exists() {
-        LogReader::open(Arc::new(RealDisk), data)?.facts(&mut |fact| ledger.apply(fact))?;
-    }
+    LogReader::open(Arc::new(RealDisk), data)?.facts(&mut |fact| ledger.apply(fact))?;
     Ok(ledger)
 }
