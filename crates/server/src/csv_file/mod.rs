@@ -1,6 +1,6 @@
 //! CSV files as what their devices recorded.
 //!
-//! A file is read twice in constant memory: [`scan`] checks every cell, infers the types of the columns and takes
+//! A file is read twice in constant memory: [`scan()`] checks every cell, infers the types of the columns and takes
 //! the file's fingerprint; [`Rows`] then yields typed rows. Nothing is sent of a file that has a malformed row.
 
 mod cell;

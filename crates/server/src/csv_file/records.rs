@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use csv::ByteRecord;
 use flate2::bufread::MultiGzDecoder;
 
-use super::{CsvError, Mapping};
+use super::cell::CellType;
+use super::{CsvError, DeclaredTypes, Mapping};
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
@@ -23,6 +24,24 @@ pub(super) struct Layout {
     pub(super) time_name: String,
     /// Name and index of every other column, in the file's order.
     pub(super) fields: Vec<(String, usize)>,
+}
+
+impl Layout {
+    pub(super) fn field_names(&self) -> Vec<String> {
+        self.fields.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The types that were declared for this file's fields; `None` for those that are to be inferred.
+    pub(super) fn declared_types(
+        &self,
+        file: &Path,
+        declared: Option<&DeclaredTypes>,
+    ) -> Result<Vec<Option<CellType>>, CsvError> {
+        match declared {
+            Some(declared) => declared.for_file(file, &self.field_names()),
+            None => Ok(vec![None; self.fields.len()]),
+        }
+    }
 }
 
 /// A file being read: one record at a time.

@@ -24,7 +24,7 @@ pub(crate) struct Row<'a> {
 }
 
 impl<'s> Rows<'s> {
-    /// Opens a file that [`scan`](super::scan) has read.
+    /// Opens a file that [`scan`](fn@super::scan) has read.
     pub(crate) fn open(
         scan: &'s Scan,
         scanned: &'s ScannedFile,

@@ -1,6 +1,6 @@
 //! The first pass: every cell checked, types inferred over all files, each file's fingerprint taken.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,8 +40,7 @@ pub(crate) struct ScannedFile {
     /// BLAKE3 of the uncompressed content.
     pub(crate) fingerprint: blake3::Hash,
     pub(crate) rows: u64,
-    /// Rows by device.
-    pub(crate) devices: BTreeMap<DeviceName, u64>,
+    pub(crate) devices: BTreeSet<DeviceName>,
     /// The earliest and the latest event time.
     pub(crate) times: Option<(i64, i64)>,
 }
@@ -58,13 +57,9 @@ pub(crate) fn scan(
     let mut files = Vec::with_capacity(paths.len());
     for path in paths {
         let (records, layout) = Records::open(path, mapping)?;
-        let columns = match &mut columns {
-            Some(columns) => {
-                columns.check_same_fields(path, &layout, &paths[0])?;
-                columns
-            }
-            None => columns.insert(Columns::new(path, &layout, declared)?),
-        };
+        let types = layout.declared_types(path, declared)?;
+        let columns = columns.get_or_insert_with(|| Columns::new(&layout, &types));
+        columns.check_same(path, &layout, &types, &paths[0])?;
         files.push(scan_file(path, files.len(), records, &layout, columns)?);
     }
     let columns = columns.expect("the command line requires at least one file");
@@ -83,29 +78,23 @@ fn scan_file(
     layout: &Layout,
     columns: &mut Columns,
 ) -> Result<ScannedFile, CsvError> {
-    let mut devices = BTreeMap::new();
+    let mut devices = BTreeSet::new();
     let mut times: Option<(i64, i64)> = None;
     let mut rows = 0;
     while let Some(record) = records.next()? {
         rows += 1;
         let device = record.text(layout.device, &layout.device_name)?;
-        count_device(&mut devices, device)
-            .map_err(|problem| record.malformed(&layout.device_name, device, &problem))?;
+        if !devices.contains(device) {
+            let name = DeviceName::try_from(device).map_err(|error| {
+                record.malformed(&layout.device_name, device, &format!("a device name: {error}"))
+            })?;
+            devices.insert(name);
+        }
         let time = event_time(record, layout)?;
         times = Some(times.map_or((time, time), |(first, last)| (first.min(time), last.max(time))));
         columns.add(file, record, layout)?;
     }
     Ok(ScannedFile { path: path.to_owned(), fingerprint: records.fingerprint(), rows, devices, times })
-}
-
-fn count_device(devices: &mut BTreeMap<DeviceName, u64>, name: &str) -> Result<(), String> {
-    if let Some(rows) = devices.get_mut(name) {
-        *rows += 1;
-        return Ok(());
-    }
-    let name = DeviceName::try_from(name).map_err(|error| format!("a device name: {error}"))?;
-    devices.insert(name, 1);
-    Ok(())
 }
 
 /// The event time of a record.
@@ -118,6 +107,7 @@ pub(super) fn event_time(record: Record<'_>, layout: &Layout) -> Result<i64, Csv
 /// The fields of the files, and what is known of their types.
 struct Columns {
     names: Vec<String>,
+    declared: Vec<Option<CellType>>,
     types: Vec<ColumnKnowledge>,
 }
 
@@ -127,25 +117,34 @@ enum ColumnKnowledge {
 }
 
 impl Columns {
-    fn new(path: &Path, layout: &Layout, declared: Option<&DeclaredTypes>) -> Result<Self, CsvError> {
-        let names: Vec<String> = layout.fields.iter().map(|(name, _)| name.clone()).collect();
-        let declared = match declared {
-            Some(declared) => declared.for_file(path, &names)?,
-            None => vec![None; names.len()],
-        };
-        let knowledge = |declared: Option<CellType>| {
+    fn new(layout: &Layout, declared: &[Option<CellType>]) -> Self {
+        let knowledge = |declared: &Option<CellType>| {
             declared.map_or_else(|| ColumnKnowledge::Inferred(Evidence::default()), ColumnKnowledge::Declared)
         };
-        Ok(Self { names, types: declared.into_iter().map(knowledge).collect() })
+        Self {
+            names: layout.field_names(),
+            declared: declared.to_vec(),
+            types: declared.iter().map(knowledge).collect(),
+        }
     }
 
-    /// Several files are events of one schema, hence have the same fields in the same order.
-    fn check_same_fields(&self, path: &Path, layout: &Layout, first: &Path) -> Result<(), CsvError> {
-        if layout.fields.iter().map(|(name, _)| name).eq(&self.names) {
+    /// Several files are events of one schema, hence have the same fields of the same types in the same order.
+    fn check_same(
+        &self,
+        path: &Path,
+        layout: &Layout,
+        declared: &[Option<CellType>],
+        first: &Path,
+    ) -> Result<(), CsvError> {
+        let what = if layout.field_names() != self.names {
+            "columns"
+        } else if declared != self.declared {
+            "declared types"
+        } else {
             return Ok(());
-        }
+        };
         let problem = format!(
-            "other columns than {}; files of another schema are sent by another call with another --schema",
+            "other {what} than {}; files of another schema are sent by another call with another --schema",
             first.display()
         );
         Err(CsvError::Header { file: path.to_owned(), problem })

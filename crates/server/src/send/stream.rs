@@ -32,7 +32,7 @@ pub(super) async fn send_all(
     mut pace: Pace,
 ) -> anyhow::Result<()> {
     for file in &scan.files {
-        let devices: Vec<&DeviceName> = file.devices.keys().collect();
+        let devices: Vec<&DeviceName> = file.devices.iter().collect();
         // A connection carries so many devices at once; a file of more is read once for each group.
         for group in devices.chunks(MAX_ALIASES) {
             send_devices(gateway, scan, file, mapping, group, &mut pace).await?;
