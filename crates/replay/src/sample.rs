@@ -57,6 +57,7 @@ pub(crate) fn selection(
         received: 1_000_000_000,
         digest: Digest::of(&payload),
         payload,
+        compressed: false,
     };
     Selection::decode(stored, EventTimes::default()).unwrap()
 }
