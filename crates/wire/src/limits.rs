@@ -70,8 +70,11 @@ const _: () = {
     assert!(MAX_LIST_LENGTH <= u16::MAX as usize);
     assert!(MAX_LIST_LENGTH * 4 < MAX_BATCH_BYTES, "one waveform must fit in a batch");
     assert!(MAX_FIELDS <= u16::MAX as usize);
-    assert!(MAX_SCHEMA_NAME_BYTES <= u16::MAX as usize && MAX_FIELD_NAME_BYTES <= u16::MAX as usize);
-    assert!(MAX_UNIT_BYTES <= u16::MAX as usize && MAX_TEXT_BYTES <= u16::MAX as usize);
+    // Texts carry their length in 16 bits.
+    assert!(MAX_SCHEMA_NAME_BYTES <= u16::MAX as usize);
+    assert!(MAX_FIELD_NAME_BYTES <= u16::MAX as usize);
+    assert!(MAX_UNIT_BYTES <= u16::MAX as usize);
+    assert!(MAX_TEXT_BYTES <= u16::MAX as usize);
     assert!(3 * MAX_RANGES * 16 + 256 <= MAX_CONTROL_BYTES, "all ranges of an epoch must fit in one message");
     assert!(2 * (MAX_TEXT_BYTES + MAX_DEVICE_NAME_BYTES) + 256 <= MAX_CONTROL_BYTES);
 };

@@ -300,17 +300,7 @@ impl ColumnBuffer {
 
     /// Adds the values of `count` rows from `row` on; everything about them was checked.
     fn extend(&mut self, row: usize, column: &Column<'_>, count: usize) {
-        match column.validity {
-            Some(validity) if !self.validity.is_empty() || validity.contains(&false) => {
-                for (i, valid) in validity.iter().enumerate() {
-                    self.push_validity(row + i, *valid);
-                }
-            }
-            _ if !self.validity.is_empty() => {
-                (row..row + count).for_each(|row| self.push_validity(row, true))
-            }
-            _ => {}
-        }
+        self.extend_validity(row, column.validity, count);
         match column.data {
             ColumnData::F64(values) => self.data.extend_from_slice(bytemuck::cast_slice(values)),
             ColumnData::F32(values) | ColumnData::F32List(values) => {
@@ -328,6 +318,16 @@ impl ColumnBuffer {
             }
             ColumnData::Text(values) => values.iter().for_each(|text| self.push_bytes(text.as_bytes())),
             ColumnData::Bytes(values) => values.iter().for_each(|bytes| self.push_bytes(bytes)),
+        }
+    }
+
+    fn extend_validity(&mut self, row: usize, validity: Option<&[bool]>, count: usize) {
+        let has_nulls = validity.is_some_and(|validity| validity.contains(&false));
+        if self.validity.is_empty() && !has_nulls {
+            return;
+        }
+        for i in 0..count {
+            self.push_validity(row + i, validity.is_none_or(|validity| validity[i]));
         }
     }
 
@@ -349,7 +349,7 @@ impl ColumnBuffer {
         if self.validity.is_empty() {
             // The first null: all rows before it have values.
             self.validity.resize(row / 8, 0xff);
-            if row % 8 != 0 {
+            if !row.is_multiple_of(8) {
                 self.validity.push((1 << (row % 8)) - 1);
             }
         }
@@ -407,7 +407,7 @@ fn check_value(field: &Field, value: &Value<'_>) -> Result<usize, ColumnError> {
         (Value::Bytes(bytes), ColumnType::Bytes) => Ok(bytes.len()),
         (Value::F32List(values), ColumnType::F32List(_)) => list(values.len()),
         (Value::I16List(values), ColumnType::I16List(_)) => list(values.len()),
-        _ => Err(ColumnError::Type { expected, found: format!("{value:.64?}") }),
+        _ => Err(ColumnError::Type { expected, found: value.type_name().to_owned() }),
     }
 }
 

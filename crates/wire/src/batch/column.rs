@@ -29,6 +29,25 @@ pub enum Value<'a> {
     I16List(&'a [i16]),
 }
 
+impl Value<'_> {
+    /// The name of the value's type, for messages.
+    pub(super) fn type_name(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::F64(_) => "f64",
+            Self::F32(_) => "f32",
+            Self::I64(_) => "i64",
+            Self::U64(_) => "u64",
+            Self::Bool(_) => "bool",
+            Self::Text(_) => "text",
+            Self::Bytes(_) => "bytes",
+            Self::Timestamp(_) => "timestamp",
+            Self::F32List(_) => "an f32 list",
+            Self::I16List(_) => "an i16 list",
+        }
+    }
+}
+
 /// The values of one field for all rows of a batch, to be encoded. A null row still takes a slot (any value).
 #[derive(Debug, Clone, Copy)]
 pub enum ColumnData<'a> {

@@ -103,3 +103,117 @@ fn nulls_of_every_type() {
         }
     }
 }
+
+/// Columns of all types with and without nulls, added in two parts, are what single rows make of them.
+#[test]
+fn parts_of_columns_join_into_what_rows_make() {
+    let schema = all_types();
+    let valid: Vec<bool> = (0..21).map(|row| row % 5 != 3).collect();
+    let flags: Vec<bool> = (0..21).map(|row| valid[row] && row % 2 == 0).collect();
+    let ints: Vec<i64> = (0..21).map(|row| if valid[row as usize] { row - 10 } else { 0 }).collect();
+    let u64s: Vec<u64> = ints.iter().map(|n| *n as u64).collect();
+    let f64s: Vec<f64> = ints.iter().map(|n| *n as f64).collect();
+    let f32s: Vec<f32> = ints.iter().map(|n| *n as f32).collect();
+    let texts: Vec<String> =
+        (0..21).map(|row| if valid[row] { "é".repeat(row) } else { String::new() }).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let bytes: Vec<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
+    let f32_lists: Vec<f32> = f32s.iter().flat_map(|n| [*n; 3]).collect();
+    let i16_lists: Vec<i16> = ints.iter().flat_map(|n| [*n as i16; 5]).collect();
+
+    let mut whole = BatchBuilder::new(Arc::clone(&schema));
+    for part in [0..9, 9..9, 9..21usize] {
+        let lists = |length: usize| part.start * length..part.end * length;
+        let columns = [
+            ColumnData::Bool(&flags[part.clone()]),
+            ColumnData::F64(&f64s[part.clone()]),
+            ColumnData::Text(&texts[part.clone()]),
+            ColumnData::F32(&f32s[part.clone()]),
+            ColumnData::I64(&ints[part.clone()]),
+            ColumnData::Bytes(&bytes[part.clone()]),
+            ColumnData::U64(&u64s[part.clone()]),
+            ColumnData::Timestamp(&ints[part.clone()]),
+            ColumnData::F32List(&f32_lists[lists(3)]),
+            ColumnData::I16List(&i16_lists[lists(5)]),
+        ];
+        let columns = columns.map(|data| Column::with_validity(data, &valid[part.clone()]));
+        whole.columns(&ints[part], &columns).unwrap();
+    }
+    let mut single = BatchBuilder::new(schema);
+    for row in 0..21 {
+        let values = [
+            Value::Bool(flags[row]),
+            Value::F64(f64s[row]),
+            Value::Text(texts[row]),
+            Value::F32(f32s[row]),
+            Value::I64(ints[row]),
+            Value::Bytes(bytes[row]),
+            Value::U64(u64s[row]),
+            Value::Timestamp(ints[row]),
+            Value::F32List(&f32_lists[row * 3..][..3]),
+            Value::I16List(&i16_lists[row * 5..][..5]),
+        ];
+        single.row(ints[row], &values.map(|value| if valid[row] { value } else { Value::Null })).unwrap();
+    }
+    assert_eq!(whole.finish(0, EncodeOptions::default()), single.finish(0, EncodeOptions::default()));
+}
+
+#[test]
+fn what_does_not_fit_the_schema_is_refused_and_nothing_is_added() {
+    let fields = vec![
+        Field::new("t", ColumnType::F64),
+        Field::new("s", ColumnType::Text).nullable(),
+        Field::new("w", ColumnType::I16List(2)),
+    ];
+    let schema = Arc::new(Schema::new("strict", 1, fields).unwrap());
+    let mut builder = BatchBuilder::new(schema);
+    let wave = Value::I16List(&[1, 2]);
+    let bad_rows: [(&[Value<'_>], &str); 5] = [
+        (&[Value::F64(1.0), Value::Null], "2 columns where the schema has 3 fields"),
+        (&[Value::Null, Value::Null, wave], r#"column "t": has nulls, but the field is not nullable"#),
+        (&[Value::F32(1.0), Value::Null, wave], r#"column "t": holds f32, the schema says f64"#),
+        (&[Value::F64(1.0), Value::Bytes(b""), wave], r#"column "s": holds bytes, the schema says text"#),
+        (
+            &[Value::F64(1.0), Value::Null, Value::I16List(&[1])],
+            r#"column "w": the list has length 1, not 2"#,
+        ),
+    ];
+    for (row, message) in bad_rows {
+        assert_eq!(builder.row(0, row).unwrap_err().to_string(), message);
+    }
+    let columns = [ColumnData::F64(&[1.0]), ColumnData::Text(&["a", "b"]), ColumnData::I16List(&[1, 2])];
+    let error = builder.columns(&[0], &columns.map(Column::new)).unwrap_err().to_string();
+    assert_eq!(error, r#"column "s": values has length 2, not 1"#);
+    assert!(builder.is_empty());
+    assert_eq!(builder.finish(0, EncodeOptions::default()), Err(BatchError::RowCount(0)));
+}
+
+#[test]
+fn a_full_builder_says_so_and_goes_on_after_finish() {
+    let schema = Arc::new(Schema::new("text", 1, vec![Field::new("s", ColumnType::Text)]).unwrap());
+    let mut builder = BatchBuilder::new(Arc::clone(&schema));
+    let text = "x".repeat(100_000);
+    let rows =
+        std::iter::repeat_with(|| builder.row(0, &[Value::Text(&text)])).take_while(Result::is_ok).count();
+    assert_eq!(rows, 10);
+    assert!(matches!(builder.row(0, &[Value::Text(&text)]), Err(BatchError::TooLarge(_))));
+    let payload = builder.finish(0, EncodeOptions::default()).unwrap();
+    assert!(Batch::validate(payload, schema).is_ok());
+    builder.row(0, &[Value::Text(&text)]).unwrap();
+
+    let flags = Arc::new(Schema::new("flags", 1, vec![Field::new("b", ColumnType::Bool)]).unwrap());
+    let mut builder = BatchBuilder::new(flags);
+    builder.columns(&vec![0; MAX_ROWS], &[ColumnData::Bool(&vec![true; MAX_ROWS]).into()]).unwrap();
+    assert_eq!(builder.row(0, &[Value::Bool(true)]), Err(BatchError::RowCount(MAX_ROWS + 1)));
+    assert!(builder.finish(0, EncodeOptions::default()).is_ok());
+}
+
+#[test]
+fn the_last_sequences_can_be_used() {
+    let (schema, times, t, n) = readings(3);
+    let columns = [ColumnData::F64(&t).into(), ColumnData::I64(&n).into()];
+    let encode_at = |first| encode(&schema, first, &times, &columns, EncodeOptions::default());
+    let last = Batch::validate(encode_at(MAX_SEQUENCE - 3).unwrap(), Arc::clone(&schema)).unwrap();
+    assert_eq!(last.range().end, MAX_SEQUENCE);
+    assert!(matches!(encode_at(MAX_SEQUENCE - 2), Err(BatchError::SequenceOverflow { count: 3, .. })));
+}

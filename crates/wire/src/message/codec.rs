@@ -29,8 +29,8 @@ impl Message {
         let start = out.len();
         let body = start + FRAME_HEADER_BYTES;
         out.resize(body, 0);
-        let alias = self.write_payload(out);
-        let header = write_header(self.kind(), alias, &out[body..]);
+        self.write_payload(out);
+        let header = write_header(self.kind(), self.alias(), &out[body..]);
         out[start..body].copy_from_slice(&header);
         out.extend_from_slice(&PADDING[..padding(out.len() - body)]);
     }
@@ -61,8 +61,21 @@ impl Message {
         }
     }
 
-    /// Appends the payload; gives the alias for the header.
-    fn write_payload(&self, out: &mut Vec<u8>) -> u32 {
+    /// The alias in the frame's header.
+    fn alias(&self) -> u32 {
+        match self {
+            Self::Hello(_) | Self::Bye | Self::Welcome(_) | Self::Pace(_) | Self::GoAway(_) => 0,
+            Self::Detach { alias } => *alias,
+            Self::Attach(attach) => attach.alias,
+            Self::Dropped(dropped) => dropped.alias,
+            Self::Attached(attached) => attached.alias,
+            Self::Ack(ack) => ack.alias,
+            Self::Nack(nack) => nack.alias,
+            Self::Refuse(refuse) => refuse.alias.unwrap_or(0),
+        }
+    }
+
+    fn write_payload(&self, out: &mut Vec<u8>) {
         match self {
             Self::Hello(hello) => {
                 out.extend_from_slice(&hello.protocol.to_le_bytes());
@@ -73,18 +86,10 @@ impl Message {
                     out.extend_from_slice(&attach.alias.to_le_bytes());
                     put_attach(out, attach);
                 }
-                0
             }
-            Self::Attach(attach) => {
-                put_attach(out, attach);
-                attach.alias
-            }
-            Self::Detach { alias } => *alias,
-            Self::Dropped(dropped) => {
-                put_ranges(out, &dropped.ranges);
-                dropped.alias
-            }
-            Self::Bye => 0,
+            Self::Attach(attach) => put_attach(out, attach),
+            Self::Dropped(dropped) => put_ranges(out, &dropped.ranges),
+            Self::Detach { .. } | Self::Bye => {}
             Self::Welcome(welcome) => {
                 out.extend_from_slice(&welcome.protocol.to_le_bytes());
                 put_text(out, &welcome.server);
@@ -93,48 +98,35 @@ impl Message {
                 for limit in [max_batch_bytes, max_rows, max_aliases] {
                     out.extend_from_slice(&limit.to_le_bytes());
                 }
-                0
             }
             Self::Attached(attached) => {
                 out.extend_from_slice(&attached.epoch_number.to_le_bytes());
                 for ranges in [&attached.stored, &attached.settled, &attached.archived] {
                     put_ranges(out, ranges);
                 }
-                attached.alias
             }
             Self::Ack(ack) => {
                 out.push(ack.level as u8);
                 put_ranges(out, &ack.ranges);
-                ack.alias
             }
             Self::Nack(nack) => {
                 put_range(out, &nack.range);
                 out.extend_from_slice(&nack.code.number().to_le_bytes());
-                put_retry(
-                    out,
-                    match nack.disposition {
-                        Disposition::Permanent => None,
-                        Disposition::RetryAfter(after) => Some(after),
-                    },
-                );
+                put_retry(out, nack.disposition.retry_after());
                 put_text(out, &nack.message);
-                nack.alias
             }
             Self::Refuse(refuse) => {
                 out.extend_from_slice(&refuse.code.number().to_le_bytes());
                 put_retry(out, refuse.retry_after);
                 put_text(out, &refuse.message);
-                refuse.alias.unwrap_or(0)
             }
             Self::Pace(pace) => {
                 out.extend_from_slice(&pace.bytes_per_s.to_le_bytes());
                 put_millis(out, pace.retry_after);
-                0
             }
             Self::GoAway(go_away) => {
                 put_millis(out, go_away.retry_after);
                 put_text(out, &go_away.message);
-                0
             }
         }
     }

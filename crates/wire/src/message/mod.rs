@@ -130,6 +130,16 @@ pub enum Disposition {
     RetryAfter(Duration),
 }
 
+impl Disposition {
+    /// How long to wait before trying again; `None` = for ever.
+    pub fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::Permanent => None,
+            Self::RetryAfter(after) => Some(after),
+        }
+    }
+}
+
 /// Server → client: a batch that was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nack {

@@ -34,10 +34,10 @@ impl Pair {
     /// A pair that is past `Hello` and `Welcome`, with both events taken.
     fn open() -> Self {
         let mut pair = Self::new();
-        pair.to_server();
+        pair.deliver_to_server();
         pair.server.poll_event().expect("Hello");
         pair.server.welcome("server 1", 6);
-        pair.to_client();
+        pair.deliver_to_client();
         pair.client.poll_event().expect("Welcome");
         pair
     }
@@ -46,21 +46,21 @@ impl Pair {
     fn attached() -> (Self, u32) {
         let mut pair = Self::open();
         let alias = pair.client.attach(name("pump"), Epoch::from_bytes([1; 16]));
-        pair.to_server();
+        pair.deliver_to_server();
         pair.server.poll_event().expect("Attach");
         pair.server.attached(answer(alias));
-        pair.to_client();
+        pair.deliver_to_client();
         pair.client.poll_event().expect("Attached");
         (pair, alias)
     }
 
-    fn to_server(&mut self) {
+    fn deliver_to_server(&mut self) {
         for piece in self.client.take_control().chunks(7) {
             self.server.control_received(piece).unwrap();
         }
     }
 
-    fn to_client(&mut self) {
+    fn deliver_to_client(&mut self) {
         for piece in self.server.take_control().chunks(7) {
             self.client.control_received(piece).unwrap();
         }
@@ -88,7 +88,7 @@ fn bytes_of(message: &Message) -> Vec<u8> {
 fn a_plain_device_attaches_in_its_hello() {
     let mut pair = Pair::new();
     let alias = pair.client.attach(name("pump"), Epoch::from_bytes([1; 16]));
-    pair.to_server();
+    pair.deliver_to_server();
     assert!(
         matches!(pair.server.poll_event(), Some(ServerEvent::Hello { sdk, device_time: 5 }) if sdk == "test 1")
     );
@@ -97,7 +97,7 @@ fn a_plain_device_attaches_in_its_hello() {
 
     pair.server.welcome("server 1", 6);
     pair.server.attached(answer(alias));
-    pair.to_client();
+    pair.deliver_to_client();
     assert!(
         matches!(pair.client.poll_event(), Some(ClientEvent::Welcome(welcome)) if welcome.server == "server 1")
     );
@@ -123,14 +123,14 @@ fn acks_are_joined_and_split() {
         pair.server.ack(alias, start..start + 5, Level::Durable);
     }
     pair.server.ack(alias, 100..101, Level::Settled);
-    pair.to_client();
+    pair.deliver_to_client();
     let ack = |level, ranges| Some(ClientEvent::Acked(Ack { alias, level, ranges }));
     assert_eq!(pair.client.poll_event(), ack(Level::Settled, SequenceRanges::from(100..101)));
     assert_eq!(pair.client.poll_event(), ack(Level::Durable, SequenceRanges::from(10..25)));
     assert_eq!(pair.client.poll_event(), None);
 
     (0..=MAX_RANGES as u64).for_each(|i| pair.server.ack(alias, 2 * i..2 * i + 1, Level::Archived));
-    pair.to_client();
+    pair.deliver_to_client();
     let counts: Vec<_> = std::iter::from_fn(|| match pair.client.poll_event()? {
         ClientEvent::Acked(ack) => Some(ack.ranges.len()),
         other => panic!("{other:?}"),
@@ -144,11 +144,11 @@ fn nothing_is_heard_of_a_detached_device() {
     let (mut pair, alias) = Pair::attached();
     pair.server.ack(alias, 10..20, Level::Durable);
     pair.client.detach(alias);
-    pair.to_client();
+    pair.deliver_to_client();
     assert_eq!(pair.client.poll_event(), None, "the ack crossed the detach");
 
     pair.server.ack(alias, 20..30, Level::Durable);
-    pair.to_server();
+    pair.deliver_to_server();
     assert_eq!(pair.server.poll_event(), Some(ServerEvent::Detach { alias }));
     pair.server.ack(alias, 30..40, Level::Durable);
     assert_eq!(pair.server.take_control(), []);
@@ -165,10 +165,10 @@ fn one_device_too_many_is_refused_and_the_others_go_on() {
     for i in 0..3 {
         pair.client.attach(name(&format!("pump {i}")), Epoch::from_bytes([1; 16]));
     }
-    pair.to_server();
+    pair.deliver_to_server();
     pair.server.welcome("server", 0);
     pair.server.attached(answer(2));
-    pair.to_client();
+    pair.deliver_to_client();
     let events: Vec<_> = std::iter::from_fn(|| pair.client.poll_event()).collect();
     assert!(matches!(
         &events[0],
@@ -197,7 +197,7 @@ fn messages_out_of_order_end_the_session() {
     assert!(matches!(stranger, SessionError::Unexpected { kind: FrameKind::Ack, .. }));
     let (mut pair, alias) = Pair::attached();
     pair.client.detach(alias);
-    pair.to_server();
+    pair.deliver_to_server();
     let attach = crate::Attach { alias, device: name("other"), epoch: Epoch::from_bytes([9; 16]) };
     let reused = pair.server.control_received(&bytes_of(&Message::Attach(attach))).unwrap_err();
     assert!(matches!(reused, SessionError::Unexpected { kind: FrameKind::Attach, .. }));
