@@ -1,12 +1,12 @@
 //! From a data directory to a sink.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use icecore_log::{Damage, Fact, LogReader, RealDisk, Scan};
-use icecore_wire::{DeviceName, Schema};
+use icecore_log::{Damage, Fact, LogReader, OnDamage, RealDisk, Scan};
+use icecore_wire::{DeviceName, Schema, SchemaId};
 
 use crate::time_order::TimeSort;
 use crate::{Batches, Count, Order, Query, ReplayError, Sink};
@@ -45,19 +45,28 @@ impl Replay {
     }
 
     /// The schemas that the query's devices have stored events of, by name and version. Event times are not looked
-    /// at, so that it costs no reading of events.
+    /// at, and events are read only where damage is to be passed over.
     pub fn schemas(&self, query: &Query) -> Result<Vec<Arc<Schema>>, ReplayError> {
-        let mut schemas = BTreeMap::new();
-        self.reader.facts(&mut |fact| {
-            if let Fact::Batch { source, schema, .. } = fact
-                && query.devices.matches(source.device.as_str())
-                && query.schemas.matches(schema.name())
-            {
-                let key = (schema.name().to_owned(), schema.version(), schema.id());
-                schemas.entry(key).or_insert_with(|| Arc::clone(schema));
+        let mut schemas: HashMap<SchemaId, Arc<Schema>> = HashMap::new();
+        match query.on_damage {
+            OnDamage::Fail => self.reader.facts(&mut |fact| {
+                if let Fact::Batch { source, schema, .. } = fact
+                    && query.devices.matches(source.device.as_str())
+                    && query.schemas.matches(schema.name())
+                {
+                    schemas.entry(schema.id()).or_insert_with(|| Arc::clone(schema));
+                }
+            })?,
+            OnDamage::Skip => {
+                for selection in self.batches(query) {
+                    let schema = &selection?.stored().schema;
+                    schemas.entry(schema.id()).or_insert_with(|| Arc::clone(schema));
+                }
             }
-        })?;
-        Ok(schemas.into_values().collect())
+        }
+        let mut schemas: Vec<_> = schemas.into_values().collect();
+        schemas.sort_by(|a, b| (a.name(), a.version(), a.id()).cmp(&(b.name(), b.version(), b.id())));
+        Ok(schemas)
     }
 
     /// The batches with events of `query`, in log order whatever the query's order is.
