@@ -59,7 +59,8 @@ impl Replay {
             })?,
             OnDamage::Skip => {
                 for selection in self.batches(query) {
-                    let schema = &selection?.stored().schema;
+                    let selection = selection?;
+                    let schema = &selection.stored().schema;
                     schemas.entry(schema.id()).or_insert_with(|| Arc::clone(schema));
                 }
             }
