@@ -47,7 +47,7 @@ pub struct Enrolment {
     /// Globs of the device names that a gateway may write for; empty for a device.
     #[serde(default)]
     pub grants: Vec<String>,
-    /// [`fingerprint`](crate::Identity::fingerprint) of the certificate that was issued with this enrolment:
+    /// [`fingerprint`](crate::fingerprint) of the certificate that was issued with this enrolment:
     /// enrolling again makes older certificates of the same name useless.
     pub certificate: String,
     /// When it was enrolled, in nanoseconds since the Unix epoch.

@@ -109,7 +109,7 @@ impl Session {
 fn invalid(header: Option<BatchHeader>, error: &BatchError, payload: Payload) -> Body {
     let code = match error {
         BatchError::UnknownSchema(_) => Code::UnknownSchema,
-        BatchError::RowCount(_) => Code::TooLarge,
+        BatchError::TooLarge(_) | BatchError::DecodedTooLarge(_) => Code::TooLarge,
         _ => Code::MalformedBatch,
     };
     let range = header.map_or(0..0, |header| header.range());

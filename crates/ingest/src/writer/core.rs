@@ -361,3 +361,6 @@ fn within(set: &SequenceRanges, range: &Range<u64>) -> SequenceRanges {
         .filter(|part| !part.is_empty())
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! A client made of the protocol's own session machine and a bare quinn connection.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use icecore_wire::{
+    Attached, BatchStreamWriter, ClientEvent, ClientSession, Column, ColumnData, ColumnType, DeviceName,
+    EncodeOptions, Epoch, Field, PADDING, Payload, Schema, encode,
+};
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
+use rustls::RootCertStore;
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use tokio::time::timeout;
+
+use crate::server::{Authority, Identity, Server};
+
+/// Nothing on a loopback takes this long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(crate) struct Client {
+    pub(crate) connection: Connection,
+    send: SendStream,
+    recv: RecvStream,
+    session: ClientSession,
+    batches: SendStream,
+    frames: BatchStreamWriter,
+    _endpoint: Endpoint,
+}
+
+impl Client {
+    pub(crate) async fn connect(server: &Server, identity: &Identity) -> Self {
+        let connection = connect(&server.authority, server.address, identity).await;
+        let (endpoint, connection) = connection.expect("the handshake succeeds");
+        let (send, recv) = connection.open_bi().await.unwrap();
+        let batches = connection.open_uni().await.unwrap();
+        let session = ClientSession::new("test/1", 0, Duration::ZERO);
+        let frames = BatchStreamWriter::new();
+        let mut client = Self { connection, send, recv, session, batches, frames, _endpoint: endpoint };
+        client.flush().await;
+        client
+    }
+
+    async fn flush(&mut self) {
+        // The server may have closed the connection: what it said before is still to be read.
+        let _ = self.send.write_all(&self.session.take_control()).await;
+    }
+
+    /// The next thing the server says, `Welcome` aside.
+    pub(crate) async fn event(&mut self) -> ClientEvent {
+        loop {
+            match self.session.poll_event() {
+                Some(ClientEvent::Welcome(_)) => continue,
+                Some(event) => return event,
+                None => {}
+            }
+            let chunk = timeout(PATIENCE, self.recv.read_chunk(1 << 16, true)).await;
+            let chunk = chunk.expect("the server answers").expect("the connection lives");
+            self.session.control_received(&chunk.expect("the control stream is open").bytes).unwrap();
+        }
+    }
+
+    /// Whether the server says nothing for a while.
+    pub(crate) async fn hears_nothing(&mut self) -> bool {
+        timeout(Duration::from_millis(300), self.event()).await.is_err()
+    }
+
+    pub(crate) async fn ask_attach(&mut self, device: &str, epoch: u8) -> u32 {
+        let device = DeviceName::try_from(device).unwrap();
+        let alias = self.session.attach(device, Epoch::from_bytes([epoch; 16]));
+        self.flush().await;
+        alias
+    }
+
+    /// Attaches a device that the server takes.
+    pub(crate) async fn attach(&mut self, device: &str, epoch: u8) -> Attached {
+        let alias = self.ask_attach(device, epoch).await;
+        match self.event().await {
+            ClientEvent::Attached(attached) if attached.alias == alias => attached,
+            other => panic!("expected Attached, found {other:?}"),
+        }
+    }
+
+    pub(crate) async fn report_dropped(&mut self, alias: u32, range: std::ops::Range<u64>) {
+        self.session.report_dropped(alias, range);
+        self.flush().await;
+    }
+
+    pub(crate) async fn send(&mut self, alias: u32, schema: &Schema, payload: &Payload) {
+        let frames = self.frames.frames(alias, schema, payload);
+        let schema = frames.schema.unwrap_or_default();
+        for part in [&schema[..], &frames.header, payload, &PADDING[..frames.padding]] {
+            self.batches.write_all(part).await.unwrap();
+        }
+    }
+
+    /// Waits until these sequences are acked as durable.
+    pub(crate) async fn acked(&mut self, alias: u32, wanted: std::ops::Range<u64>) {
+        let mut acked = icecore_wire::SequenceRanges::new();
+        while !acked.covers(&wanted) {
+            match self.event().await {
+                ClientEvent::Acked(ack) if ack.alias == alias => acked.insert_all(&ack.ranges),
+                other => panic!("expected acks of {wanted:?}, found {other:?} after {acked:?}"),
+            }
+        }
+    }
+}
+
+/// A connection without a session.
+pub(crate) async fn connect(
+    authority: &Authority,
+    address: SocketAddr,
+    identity: &Identity,
+) -> Result<(Endpoint, Connection), ConnectionError> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.certificate.der().clone()).unwrap();
+    let certificate = CertificateDer::from(identity.certificate.clone());
+    let key = PrivatePkcs8KeyDer::from(identity.key.clone());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![certificate], key.into())
+        .unwrap();
+    tls.alpn_protocols = vec![b"icecore/1".to_vec()];
+    let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+    let endpoint = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let connection = endpoint.connect_with(config, address, "localhost").unwrap().await?;
+    Ok((endpoint, connection))
+}
+
+pub(crate) fn schema() -> Arc<Schema> {
+    Arc::new(Schema::new("reading", 1, vec![Field::new("value", ColumnType::I64)]).unwrap())
+}
+
+/// `count` events from sequence `first` on, told apart from others by `salt`.
+pub(crate) fn batch(first: u64, count: usize, salt: i64) -> Payload {
+    let times: Vec<i64> = (0..count as i64).collect();
+    let values: Vec<i64> =
+        times.iter().map(|time| time.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as i64) ^ salt).collect();
+    let columns = [Column::new(ColumnData::I64(&values))];
+    encode(&schema(), first, &times, &columns, EncodeOptions::default()).unwrap()
+}
