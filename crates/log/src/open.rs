@@ -207,7 +207,7 @@ impl Opening {
         fold: &mut dyn FnMut(&Fact<'_>),
     ) -> Result<(), LogError> {
         let disk = Arc::clone(&self.disk);
-        let directory = DirectoryFile::open(&*disk, &self.layout, header)?.filter(|directory| {
+        let directory = DirectoryFile::open_whole(&*disk, &self.layout, header)?.filter(|directory| {
             let Extent { blocks, positions, .. } = &directory.extent;
             (blocks.end, positions.end) == (next.first_block, next.first_position)
         });

@@ -57,6 +57,9 @@ impl fmt::Debug for Scan<'_> {
     }
 }
 
+/// [`DirectoryFile::open`] or [`DirectoryFile::open_whole`].
+type OpenDirectory = fn(&dyn Disk, &Layout, &SegmentHeader) -> Result<Option<DirectoryFile>, LogError>;
+
 /// A view of the log as it was when it was opened.
 pub struct LogReader {
     disk: Arc<dyn Disk>,
@@ -115,7 +118,7 @@ impl LogReader {
             return Err(damage.clone().into());
         }
         for index in 0..self.segments.headers.len() {
-            if let Some(directory) = self.directory(&self.segments, index)? {
+            if let Some(directory) = self.directory(&self.segments, index, DirectoryFile::open_whole)? {
                 if let Some(damage) = directory.damage().first() {
                     return Err(damage.clone().into());
                 }
@@ -130,9 +133,14 @@ impl LogReader {
     }
 
     /// The batch directory of a finished segment, if it is there and whole.
-    fn directory(&self, segments: &Segments, index: usize) -> Result<Option<DirectoryFile>, LogError> {
+    fn directory(
+        &self,
+        segments: &Segments,
+        index: usize,
+        open: OpenDirectory,
+    ) -> Result<Option<DirectoryFile>, LogError> {
         let Some([header, next]) = segments.headers.get(index..index + 2) else { return Ok(None) };
-        let directory = DirectoryFile::open(&*self.disk, &self.layout, header)?;
+        let directory = open(&*self.disk, &self.layout, header)?;
         Ok(directory.filter(|directory| {
             let end = directory.extent.blocks.end;
             end == next.first_block && end <= self.end.block

@@ -41,8 +41,11 @@ impl StoredDirectories {
         first_sequence: u64,
     ) -> Result<Option<BatchEntry>, LogError> {
         for segment in self.search_order() {
-            let directory = self.directory(segment)?;
-            if let Some(entry) = directory.find(device, epoch, first_sequence)? {
+            let found = match self.directory(segment)?.find(device, epoch, first_sequence) {
+                Err(LogError::Damaged(_)) => self.rebuild(segment)?.find(device, epoch, first_sequence),
+                found => found,
+            };
+            if let Some(entry) = found? {
                 return Ok(Some(entry));
             }
         }
@@ -61,21 +64,30 @@ impl StoredDirectories {
 
     /// Opens the directory of a segment, building it again if need be, and marks it as the last used.
     fn directory(&mut self, segment: u64) -> Result<Arc<DirectoryFile>, LogError> {
-        let directory = match self.open.iter().position(|open| open.extent.segment == segment) {
-            Some(index) => self.open.remove(index),
-            None => {
-                let header = segment::read_header(&*self.disk, &self.layout, segment)?;
-                match DirectoryFile::open(&*self.disk, &self.layout, &header)? {
-                    Some(directory) => Arc::new(directory),
-                    None => Arc::new(rebuild_directory(&*self.disk, &self.layout, &header)?),
-                }
-            }
-        };
+        if let Some(index) = self.open.iter().position(|open| open.extent.segment == segment) {
+            let directory = self.open.remove(index);
+            return Ok(self.keep_open(directory));
+        }
+        let header = segment::read_header(&*self.disk, &self.layout, segment)?;
+        match DirectoryFile::open(&*self.disk, &self.layout, &header)? {
+            Some(directory) => Ok(self.keep_open(Arc::new(directory))),
+            None => self.rebuild(segment),
+        }
+    }
+
+    fn rebuild(&mut self, segment: u64) -> Result<Arc<DirectoryFile>, LogError> {
+        let header = segment::read_header(&*self.disk, &self.layout, segment)?;
+        let directory = Arc::new(rebuild_directory(&*self.disk, &self.layout, &header)?);
+        self.open.retain(|open| open.extent.segment != segment);
+        Ok(self.keep_open(directory))
+    }
+
+    fn keep_open(&mut self, directory: Arc<DirectoryFile>) -> Arc<DirectoryFile> {
         if self.open.len() == MAX_OPEN {
             self.open.remove(0);
         }
         self.open.push(Arc::clone(&directory));
-        Ok(directory)
+        directory
     }
 }
 

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::{LogReader, OnDamage, Scan, Segments};
 use crate::block::{Announced, BlockHeader, BlockReader, DecodedBlock};
+use crate::directory::DirectoryFile;
 use crate::error::{Damage, LogError};
 use crate::record::Record;
 use crate::walk::{Step, Walk};
@@ -119,7 +120,7 @@ impl<'a> Records<'a> {
             return Ok(true);
         }
         let directory = match self.scan.positions.is_some() || self.scan.devices.is_some() {
-            true => self.reader.directory(&self.segments, index)?,
+            true => self.reader.directory(&self.segments, index, DirectoryFile::open)?,
             false => None,
         };
         if let (Some(wanted), Some(directory)) = (&self.scan.devices, &directory)
