@@ -208,6 +208,7 @@ mod tests {
             position: sequences.start,
             received: 0,
             digest: Digest::of(content),
+            compressed: false,
             payload: Payload::copy_from(content),
         }))
     }
