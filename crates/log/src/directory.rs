@@ -154,7 +154,7 @@ impl Directory {
                     self.batch(source, schema, batch.entry());
                 }
                 Record::Refused(refused) => {
-                    self.refused(source, refused.range.clone(), refused.code, refused.digest)
+                    self.refused(source, refused.range.clone(), refused.code, refused.digest);
                 }
                 Record::Dropped(dropped) => self.dropped(source, dropped.range.clone()),
             }

@@ -32,5 +32,5 @@ pub use directory::BatchEntry;
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::{CommitError, Damage, LogError};
 pub use open::{HotLog, Options, Recovery, TornTail};
-pub use reader::{LogReader, OnDamage, Records, Scan};
+pub use reader::{DeviceFilter, LogReader, OnDamage, Records, Scan};
 pub use record::{DroppedRange, Fact, Record, RefusedBatch, Source, StoredBatch};

@@ -37,13 +37,16 @@ pub enum OnDamage {
     Skip,
 }
 
+/// Says of a device whether it is wanted.
+pub type DeviceFilter<'a> = Box<dyn Fn(&DeviceName) -> bool + 'a>;
+
 /// What to read.
 #[derive(Default)]
 pub struct Scan<'a> {
     /// Only batches with events in these positions, and the other records of their blocks. Batches are yielded whole.
     pub positions: Option<Range<u64>>,
     /// Only records of devices for which this holds.
-    pub devices: Option<Box<dyn Fn(&DeviceName) -> bool + 'a>>,
+    pub devices: Option<DeviceFilter<'a>>,
     /// What to do about damage.
     pub on_damage: OnDamage,
 }

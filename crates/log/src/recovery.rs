@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::block::{Announced, BlockReader, Chain, DecodedBlock};
 use crate::directory::{Directory, DirectoryFile, Extent};
-use crate::disk::Disk;
+use crate::disk::{Access, Disk};
 use crate::error::{Damage, LogError};
 use crate::record::{Fact, Record};
 use crate::segment::{self, Layout, SegmentHeader};
@@ -28,9 +28,11 @@ pub(crate) struct UnprovenBlock {
     pub(crate) positions: Range<u64>,
     pub(crate) received: i64,
     pub(crate) records: Vec<Record>,
+    /// Whether `records` is all it holds: damage before it may have taken what its records refer to.
+    is_complete: bool,
     chain_after: Chain,
-    /// Where it ends in the segment.
-    end: u64,
+    /// Where it lies in the segment.
+    bytes: Range<u64>,
 }
 
 /// How a segment is scanned.
@@ -73,8 +75,13 @@ pub(crate) fn scan_segment(
             Step::End => break,
         }
     }
-    if tail == Tail::Proven {
-        scanned.prove();
+    match &scanned.unproven {
+        Some(block) if tail == Tail::Unproven && block.is_complete => {}
+        Some(block) if tail == Tail::Unproven => {
+            write_again(disk, &walk, &block.bytes)?;
+            scanned.prove();
+        }
+        _ => scanned.prove(),
     }
     let content_end = walk.end_of_content()?;
     scanned.torn = (content_end > walk.at.offset).then_some(walk.at.offset..content_end);
@@ -110,7 +117,7 @@ impl ScannedSegment {
         self.extent.blocks.end = block.number + 1;
         self.extent.positions.end = block.positions.end;
         self.extent.chain = block.chain_after;
-        self.extent.end = block.end;
+        self.extent.end = block.bytes.end;
         self.extent.received = block.received;
     }
 
@@ -132,6 +139,7 @@ impl ScannedSegment {
             }
         }
         let header = &block.header;
+        let is_complete = fault.is_none();
         if let Some(what) = fault {
             let (offset, positions) = (walk.before.offset, Some(header.positions()));
             self.damage.push(Damage { file: walk.path.clone(), offset, what, positions });
@@ -142,9 +150,20 @@ impl ScannedSegment {
             received: header.received,
             records,
             chain_after: walk.at.chain.unwrap_or_default(),
-            end: walk.at.offset,
+            bytes: walk.before.offset..walk.at.offset,
+            is_complete,
         }
     }
+}
+
+/// Makes a block durable where it is, that cannot be copied because some of its records are lost: the same bytes
+/// written again are dirty, and so reach the disk with the sync.
+fn write_again(disk: &dyn Disk, walk: &Walk, bytes: &Range<u64>) -> Result<(), LogError> {
+    let file = disk.open(&walk.path, Access::Write).map_err(LogError::io("open", &walk.path))?;
+    let mut block = vec![0; (bytes.end - bytes.start) as usize];
+    file.read_at(&mut block, bytes.start).map_err(LogError::io("read", &walk.path))?;
+    file.write_at(&block, bytes.start).map_err(LogError::io("write", &walk.path))?;
+    file.sync().map_err(LogError::io("sync", &walk.path))
 }
 
 /// Builds the directory of a finished segment again, writes it and opens it.

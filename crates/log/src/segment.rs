@@ -67,14 +67,12 @@ impl SegmentHeader {
 
     /// The log begins with block 0: if its first segment does not, older ones are missing.
     pub(crate) fn missing_before(&self, layout: &Layout) -> Option<Damage> {
+        if self.first_block == 0 {
+            return None;
+        }
         let what = format!("this is the first segment, but blocks 0 to {} are missing", self.first_block);
         let file = layout.segment(self.number);
-        (self.first_block > 0).then(|| Damage {
-            file,
-            offset: 0,
-            what,
-            positions: Some(0..self.first_position),
-        })
+        Some(Damage { file, offset: 0, what, positions: Some(0..self.first_position) })
     }
 
     /// `Err` says what is wrong: a later version, or bytes that are no header.

@@ -13,7 +13,7 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use super::{Access, Disk, DiskFile, DiskLock};
 
 /// Where a file system cannot reserve space, zeros are written in pieces of this many bytes.
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Who only asks whether a lock is held holds it for an instant: a writer tries this often, with these pauses.
 const LOCK_TRIES: usize = 10;

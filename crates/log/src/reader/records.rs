@@ -86,14 +86,13 @@ impl<'a> Records<'a> {
                 Some(Ok(record)) if !open.copy && self.scan.wants(&record, &open.block.header) => {
                     return Ok(Some(record));
                 }
-                Some(Ok(_)) => {}
                 Some(Err(what)) if !open.copy && !open.faulty => {
                     open.faulty = true;
                     let (file, offset) = (current.walk.path.clone(), current.walk.before.offset);
                     let positions = Some(open.block.header.positions());
                     self.pending.push_back(Damage { file, offset, what, positions });
                 }
-                Some(Err(_)) => {}
+                Some(_) => {}
                 None => self.blocks.recycle(current.block.take().expect("the block was open").block),
             }
         }
@@ -119,10 +118,7 @@ impl<'a> Records<'a> {
         if header.first_block >= self.reader.end.block || self.scan.excludes(&(header.first_position..end)) {
             return Ok(true);
         }
-        let directory = match self.scan.positions.is_some() || self.scan.devices.is_some() {
-            true => self.reader.directory(&self.segments, index, DirectoryFile::open)?,
-            false => None,
-        };
+        let directory = self.reader.directory(&self.segments, index, DirectoryFile::open)?;
         if let (Some(wanted), Some(directory)) = (&self.scan.devices, &directory)
             && !directory.sources().any(|source| wanted(&source.device))
             && directory.damage().is_empty()

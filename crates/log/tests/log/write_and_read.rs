@@ -1,12 +1,10 @@
 //! What is committed is read back, in order, across segments and restarts, on the real disk.
 
-mod support;
-
 use std::sync::Arc;
 
+use crate::support::{Log, batch, batches, options, read, schema, source};
 use icecore_log::{Disk, LogReader, RealDisk, Record, Scan};
 use icecore_wire::Digest;
-use support::{Log, batch, batches, options, read, schema, source};
 
 #[test]
 fn reads_back_across_segments_and_restarts() {

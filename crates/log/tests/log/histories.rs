@@ -1,12 +1,11 @@
 //! Seeded histories of writing, failing, crashing and recovering on the simulated disk. What was promised once, by an
 //! acknowledgement or by recovery, stays; nothing is there twice; positions are dense.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::support::{batch, schema, source};
 use fastrand::Rng;
 use icecore_log::disk::{Crash, SimDisk};
 use icecore_log::mutants::{self, Mutant};
@@ -14,7 +13,6 @@ use icecore_log::{
     CommitError, Disk, Encoder, Fact, HotLog, LogError, LogReader, Options, Record, Scan, Source,
 };
 use icecore_wire::{Digest, Schema};
-use support::{batch, schema, source};
 
 const DATA: &str = "/data";
 const SOURCES: usize = 3;
@@ -79,7 +77,7 @@ impl History {
             Err(LogError::Io { .. }) if self.disk.is_down() => return Ok(()),
             Err(error) => return Err(format!("the log does not open: {error}")),
         };
-        self.check(found, recovery.position)?;
+        self.check(&found, recovery.position)?;
         self.check_reader(recovery.position)?;
 
         let mut encoder = Encoder::new();
@@ -131,7 +129,7 @@ impl History {
     }
 
     /// What recovery tells against what was promised. What it tells is a promise from now on.
-    fn check(&mut self, found: Vec<(Key, u64)>, position: u64) -> Result<(), String> {
+    fn check(&mut self, found: &[(Key, u64)], position: u64) -> Result<(), String> {
         let told: BTreeMap<Key, u64> = found.iter().copied().collect();
         if told.len() != found.len() {
             return Err("a batch is stored twice".into());

@@ -1,0 +1,10 @@
+//! The log from outside: what is written, lost, damaged and read back.
+
+#[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod histories;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod write_and_read;
