@@ -129,7 +129,7 @@ impl BatchStreamReader {
 
     fn announced(&mut self, frame: &Frame) -> Result<(), SessionError> {
         if frame.alias != 0 {
-            return Err(SessionError::Unexpected { kind: frame.kind, reason: "a schema is of no device" });
+            return Err(SessionError::unexpected(frame.kind, "a schema is of no device"));
         }
         let schema = Schema::from_canonical(&frame.payload)?;
         if self.known(schema.id()).is_some() {
@@ -142,7 +142,7 @@ impl BatchStreamReader {
     fn batch(&self, frame: Frame) -> Result<Incoming, SessionError> {
         let Frame { kind, alias, payload } = frame;
         if alias == 0 {
-            return Err(SessionError::Unexpected { kind, reason: "a batch is of an attached device" });
+            return Err(SessionError::unexpected(kind, "a batch is of an attached device"));
         }
         let header = match BatchHeader::peek(&payload) {
             Ok(header) => header,

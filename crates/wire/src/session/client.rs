@@ -144,7 +144,7 @@ impl ClientSession {
         match message {
             Message::Welcome(welcome) => {
                 if welcomed {
-                    return Err(unexpected(FrameKind::Welcome, "the session is open already"));
+                    return Err(SessionError::unexpected(FrameKind::Welcome, "the session is open already"));
                 }
                 if welcome.protocol != PROTOCOL_VERSION {
                     return Err(SessionError::Version(welcome.protocol));
@@ -163,7 +163,9 @@ impl ClientSession {
                 }
             },
             Message::GoAway(go_away) => self.events.push_back(ClientEvent::GoAway(go_away)),
-            other if !welcomed => return Err(unexpected(other.kind(), "the session is not open yet")),
+            other if !welcomed => {
+                return Err(SessionError::unexpected(other.kind(), "the session is not open yet"));
+            }
             Message::Attached(attached) => {
                 if self.expects(FrameKind::Attached, attached.alias)? {
                     self.events.push_back(ClientEvent::Attached(attached));
@@ -180,7 +182,7 @@ impl ClientSession {
                 }
             }
             Message::Pace(pace) => self.events.push_back(ClientEvent::Pace(pace)),
-            other => return Err(unexpected(other.kind(), "only clients send it")),
+            other => return Err(SessionError::unexpected(other.kind(), "only clients send it")),
         }
         Ok(())
     }
@@ -188,12 +190,8 @@ impl ClientSession {
     /// Whether `alias` is in use. One that was let go may still be spoken of; one that never was may not.
     fn expects(&self, kind: FrameKind, alias: u32) -> Result<bool, SessionError> {
         if alias > self.last_alias {
-            return Err(unexpected(kind, "its alias was never attached"));
+            return Err(SessionError::unexpected(kind, "its alias was never attached"));
         }
         Ok(self.aliases.contains(&alias))
     }
-}
-
-fn unexpected(kind: FrameKind, reason: &'static str) -> SessionError {
-    SessionError::Unexpected { kind, reason }
 }

@@ -61,4 +61,8 @@ impl SessionError {
             _ => Code::ProtocolViolation,
         }
     }
+
+    fn unexpected(kind: FrameKind, reason: &'static str) -> Self {
+        Self::Unexpected { kind, reason }
+    }
 }

@@ -175,10 +175,10 @@ impl ServerSession {
         let open = self.hello_deadline.is_none();
         match message {
             Message::Hello(_) if open => {
-                return Err(unexpected(FrameKind::Hello, "the session is open already"));
+                return Err(SessionError::unexpected(FrameKind::Hello, "the session is open already"));
             }
             Message::Hello(hello) => self.handle_hello(hello)?,
-            other if !open => return Err(unexpected(other.kind(), "Hello comes first")),
+            other if !open => return Err(SessionError::unexpected(other.kind(), "Hello comes first")),
             Message::Attach(attach) => self.handle_attach(attach)?,
             Message::Detach { alias } => {
                 // After a refusal that it had not seen, the client may let go of what it no longer has.
@@ -193,7 +193,7 @@ impl ServerSession {
                 }
             }
             Message::Bye => self.events.push_back(ServerEvent::Bye),
-            other => return Err(unexpected(other.kind(), "only servers send it")),
+            other => return Err(SessionError::unexpected(other.kind(), "only servers send it")),
         }
         Ok(())
     }
@@ -210,7 +210,10 @@ impl ServerSession {
 
     fn handle_attach(&mut self, attach: Attach) -> Result<(), SessionError> {
         if attach.alias <= self.last_alias {
-            return Err(unexpected(FrameKind::Attach, "its alias is not above every earlier one"));
+            return Err(SessionError::unexpected(
+                FrameKind::Attach,
+                "its alias is not above every earlier one",
+            ));
         }
         self.last_alias = attach.alias;
         if self.aliases.len() >= self.limits.max_aliases as usize {
@@ -224,8 +227,4 @@ impl ServerSession {
         self.events.push_back(ServerEvent::Attach(attach));
         Ok(())
     }
-}
-
-fn unexpected(kind: FrameKind, reason: &'static str) -> SessionError {
-    SessionError::Unexpected { kind, reason }
 }

@@ -1,5 +1,10 @@
 //! Schemas: named, versioned event types.
 
+mod canonical;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::fmt;
 
@@ -8,9 +13,6 @@ use crate::limits::{
     MAX_FIELD_NAME_BYTES, MAX_FIELDS, MAX_LIST_LENGTH, MAX_SCHEMA_BYTES, MAX_SCHEMA_NAME_BYTES,
     MAX_UNIT_BYTES,
 };
-
-/// The first byte of a canonical form.
-const CANONICAL_VERSION: u8 = 1;
 
 /// Columns that every event has beside its fields; a field of such a name would be ambiguous wherever rows are shown.
 const SYSTEM_NAMES: [&str; 7] =
@@ -304,7 +306,7 @@ impl Schema {
                 return Err(SchemaError::DuplicateName(field.name.clone()));
             }
         }
-        let canonical = canonical_form(&name, version, &fields);
+        let canonical = canonical::write(&name, version, &fields);
         if canonical.len() > MAX_SCHEMA_BYTES {
             return Err(SchemaError::TooLarge(canonical.len()));
         }
@@ -317,23 +319,7 @@ impl Schema {
         if bytes.len() > MAX_SCHEMA_BYTES {
             return Err(SchemaError::TooLarge(bytes.len()));
         }
-        let mut reader = CanonicalReader { bytes, offset: 0 };
-        if reader.u8()? != CANONICAL_VERSION {
-            return Err(reader.wrong("unknown format version"));
-        }
-        let name = reader.text()?;
-        let version = u32::from_le_bytes(reader.array()?);
-        let count = usize::from(reader.u16()?);
-        if count > MAX_FIELDS {
-            return Err(SchemaError::FieldCount(count));
-        }
-        let mut fields = Vec::with_capacity(count);
-        for _ in 0..count {
-            fields.push(reader.field()?);
-        }
-        if reader.offset != bytes.len() {
-            return Err(reader.wrong("bytes after the last field"));
-        }
+        let (name, version, fields) = canonical::read(bytes)?;
         Self::new(name, version, fields)
     }
 
@@ -449,75 +435,3 @@ fn check_text(
     }
     Ok(())
 }
-
-fn canonical_form(name: &str, version: u32, fields: &[Field]) -> Vec<u8> {
-    fn put_text(out: &mut Vec<u8>, text: &str) {
-        // Lengths were checked; they all fit.
-        out.extend_from_slice(&(text.len() as u16).to_le_bytes());
-        out.extend_from_slice(text.as_bytes());
-    }
-
-    let mut out = vec![CANONICAL_VERSION];
-    put_text(&mut out, name);
-    out.extend_from_slice(&version.to_le_bytes());
-    out.extend_from_slice(&(fields.len() as u16).to_le_bytes());
-    for field in fields {
-        put_text(&mut out, &field.name);
-        out.push(field.ty.tag());
-        out.extend_from_slice(&field.ty.list_length().to_le_bytes());
-        out.push(field.kind.tag());
-        put_text(&mut out, &field.unit);
-        out.push(u8::from(field.nullable));
-    }
-    out
-}
-
-struct CanonicalReader<'a> {
-    bytes: &'a [u8],
-    offset: usize,
-}
-
-impl CanonicalReader<'_> {
-    fn wrong(&self, what: &'static str) -> SchemaError {
-        SchemaError::Canonical { what, offset: self.offset }
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], SchemaError> {
-        let array = self.bytes[self.offset..].first_chunk().ok_or_else(|| self.wrong("it ends early"))?;
-        self.offset += N;
-        Ok(*array)
-    }
-
-    fn u8(&mut self) -> Result<u8, SchemaError> {
-        self.array().map(|[byte]| byte)
-    }
-
-    fn u16(&mut self) -> Result<u16, SchemaError> {
-        self.array().map(u16::from_le_bytes)
-    }
-
-    fn text(&mut self) -> Result<String, SchemaError> {
-        let length = usize::from(self.u16()?);
-        let bytes = self.bytes[self.offset..].get(..length).ok_or_else(|| self.wrong("it ends early"))?;
-        let text = std::str::from_utf8(bytes).map_err(|_| self.wrong("text that is not UTF-8"))?;
-        self.offset += length;
-        Ok(text.to_owned())
-    }
-
-    fn field(&mut self) -> Result<Field, SchemaError> {
-        let name = self.text()?;
-        let (ty, list_length) = (self.u8()?, self.u16()?);
-        let ty = ColumnType::from_tag(ty, list_length).ok_or_else(|| self.wrong("unknown type"))?;
-        let kind = Kind::from_tag(self.u8()?).ok_or_else(|| self.wrong("unknown kind"))?;
-        let unit = self.text()?;
-        let nullable = match self.u8()? {
-            0 => false,
-            1 => true,
-            _ => return Err(self.wrong("a flag that is neither 0 nor 1")),
-        };
-        Ok(Field { name, ty, kind, unit, nullable })
-    }
-}
-
-#[cfg(test)]
-mod tests;
