@@ -88,6 +88,21 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The device that the event is about; `None` when it is about the connection.
+    #[must_use]
+    pub fn device(&self) -> Option<&DeviceName> {
+        match self {
+            Self::Attached { device, .. }
+            | Self::Acked { device, .. }
+            | Self::Rejected { device, .. }
+            | Self::Dropped { device, .. } => Some(device),
+            Self::Refused { device, .. } => device.as_ref(),
+            Self::Connected { .. } | Self::Disconnected { .. } | Self::Missed { .. } => None,
+        }
+    }
+}
+
 /// Why there is no connection. The variants differ in what a person would do about them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Disconnect {
@@ -150,23 +165,6 @@ pub enum Disconnect {
     },
 }
 
-/// A subscription to events: a bounded buffer that loses the newest and counts them when its reader is too slow.
-pub struct Events {
-    _private: (),
-}
-
-impl Events {
-    /// The next event; `None` when the device or gateway is closed and everything was read.
-    pub async fn next(&mut self) -> Option<Event> {
-        std::future::pending().await
-    }
-
-    /// The next event if there is one already.
-    pub fn try_next(&mut self) -> Option<Event> {
-        None
-    }
-}
-
 /// What is not yet where it should be when a deadline has passed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Pending {
@@ -186,31 +184,4 @@ impl fmt::Display for Pending {
             None => Ok(()),
         }
     }
-}
-
-/// Counters of one connection since it was made, across reconnects.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// UDP payload bytes sent.
-    pub wire_bytes_sent: u64,
-    /// UDP payload bytes received.
-    pub wire_bytes_received: u64,
-    /// Batches written to the connection, repetitions included.
-    pub batches_sent: u64,
-    /// Of those, batches that had been written before.
-    pub batches_resent: u64,
-    /// Batches acked as durable.
-    pub batches_acked: u64,
-    /// Events acked as durable.
-    pub events_acked: u64,
-    /// Batches that never had to be sent, because the server had them already.
-    pub batches_already_stored: u64,
-    /// Events in them.
-    pub events_already_stored: u64,
-    /// Batches that the server refused for good.
-    pub batches_rejected: u64,
-    /// Events that full spools dropped.
-    pub events_dropped: u64,
-    /// Connections that the server welcomed.
-    pub connections: u64,
 }

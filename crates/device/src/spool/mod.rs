@@ -2,6 +2,10 @@
 
 use std::path::PathBuf;
 
+pub(crate) mod disk;
+pub(crate) mod outbox;
+pub(crate) mod queue;
+
 /// Where a device keeps batches until they are acked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Spool {

@@ -1,0 +1,221 @@
+//! One device on a link: where recorders, the link and the disk meet.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use icecore_wire::{BatchError, DeviceName, Epoch, Level, Payload, Schema};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::error::{ConnectError, RecordError, SpoolError};
+use crate::event::Pending;
+use crate::link::Link;
+use crate::spool::Spool;
+use crate::spool::disk::SpoolFiles;
+use crate::spool::outbox::{Admission, Outbox};
+use crate::spool::queue::EpochQueue;
+use crate::watch::Report;
+
+/// One device's state. Locks are taken in the order `next_sequence`, `outbox`; neither is held across an await.
+pub(crate) struct Channel {
+    pub(crate) name: DeviceName,
+    pub(crate) epoch: Epoch,
+    pub(crate) link: Arc<Link>,
+    /// Held while a batch is encoded, so that batches enter the outbox in order without keeping the link out of it.
+    next_sequence: Mutex<u64>,
+    outbox: Mutex<Outbox>,
+    files: Option<Arc<Mutex<SpoolFiles>>>,
+    /// Whether the link has been told that there is something to do here.
+    signalled: AtomicBool,
+    /// Whether the device was closed and the link is only to let go of it.
+    removed: AtomicBool,
+    /// Batches were settled or synced: there may be room, and a flush may be over.
+    pub(crate) progress: Notify,
+}
+
+impl Channel {
+    /// Opens the spool. Blocks on the disk if it is there.
+    pub(crate) fn open(name: DeviceName, spool: Spool, link: &Arc<Link>) -> Result<Arc<Self>, ConnectError> {
+        let in_flight = link.in_flight();
+        match spool {
+            Spool::Memory { max_bytes } => Ok(Self::in_memory(name, Epoch::random(), max_bytes, link)),
+            Spool::Disk { dir, max_bytes } => {
+                let (files, queues, index) = SpoolFiles::open(&dir, max_bytes)?;
+                let (epoch, next_sequence) = queues
+                    .last()
+                    .map(|queue| (queue.epoch, queue.next_sequence))
+                    .expect("a spool has an epoch for new batches");
+                let outbox = Outbox::on_disk(name.clone(), queues, index, in_flight);
+                Ok(Self::new(name, epoch, next_sequence, outbox, Some(files), link))
+            }
+        }
+    }
+
+    /// With a spool in memory.
+    pub(crate) fn in_memory(name: DeviceName, epoch: Epoch, max_bytes: usize, link: &Arc<Link>) -> Arc<Self> {
+        let outbox = Outbox::in_memory(name.clone(), epoch, max_bytes, link.in_flight());
+        Self::new(name, epoch, 0, outbox, None, link)
+    }
+
+    fn new(
+        name: DeviceName,
+        epoch: Epoch,
+        next_sequence: u64,
+        outbox: Outbox,
+        files: Option<SpoolFiles>,
+        link: &Arc<Link>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            name,
+            epoch,
+            link: Arc::clone(link),
+            next_sequence: Mutex::new(next_sequence),
+            outbox: Mutex::new(outbox.with_digests(link.config.digests)),
+            files: files.map(|files| Arc::new(Mutex::new(files))),
+            signalled: AtomicBool::new(false),
+            removed: AtomicBool::new(false),
+            progress: Notify::new(),
+        })
+    }
+
+    pub(crate) fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().expect("an outbox is never left half changed")
+    }
+
+    /// Changes the outbox, then publishes what happened and sets everybody concerned in motion.
+    pub(crate) fn update<T>(self: &Arc<Self>, change: impl FnOnce(&mut Outbox, &mut Report) -> T) -> T {
+        let mut report = self.link.watchers.report();
+        let result = change(&mut self.outbox(), &mut report);
+        self.link.watchers.publish(&report);
+        self.progress.notify_waiters();
+        self.work_on_disk();
+        result
+    }
+
+    /// Cuts a batch of `count` events, encoded by `encode` with its first sequence, unless the spool is full.
+    pub(crate) fn cut(
+        self: &Arc<Self>,
+        schema: &Arc<Schema>,
+        encode: impl FnOnce(u64) -> Result<(u32, Payload), BatchError>,
+    ) -> Result<Admission, RecordError> {
+        let mut next = self.next_sequence.lock().expect("a sequence is never left half changed");
+        let mut report = self.link.watchers.report();
+        let admission = self.outbox().admit(self.link.config.when_full, &mut report);
+        if !report.is_empty() {
+            self.link.watchers.publish(&report);
+        }
+        if admission? == Admission::Full {
+            self.work_on_disk();
+            return Ok(Admission::Full);
+        }
+        let (count, payload) = encode(*next)?;
+        *next += u64::from(count);
+        self.outbox().push(Arc::clone(schema), count, payload);
+        drop(next);
+        match self.files {
+            // The link hears of it when it is fsynced.
+            Some(_) => self.work_on_disk(),
+            None => self.signal(),
+        }
+        Ok(Admission::Room)
+    }
+
+    /// Tells the link that there is something to send or to ask.
+    pub(crate) fn signal(self: &Arc<Self>) {
+        if !self.signalled.swap(true, Ordering::AcqRel) {
+            self.link.signal(Arc::clone(self));
+        }
+    }
+
+    /// The link is about to look: whatever comes after this signals anew.
+    pub(crate) fn begin_service(&self) {
+        self.signalled.store(false, Ordering::Release);
+    }
+
+    /// The device was closed.
+    pub(crate) fn remove(self: &Arc<Self>) {
+        self.removed.store(true, Ordering::Relaxed);
+        self.signal();
+    }
+
+    pub(crate) fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Relaxed)
+    }
+
+    /// Has the disk's work carried out on a blocking thread, if there is any and nobody does already.
+    pub(crate) fn work_on_disk(self: &Arc<Self>) {
+        let Some(files) = &self.files else { return };
+        if self.outbox().disk_work_to_start() {
+            let (channel, files) = (Arc::clone(self), Arc::clone(files));
+            tokio::task::spawn_blocking(move || channel.carry_out(&files));
+        }
+    }
+
+    fn carry_out(self: &Arc<Self>, files: &Mutex<SpoolFiles>) {
+        let mut files = lock_files(files);
+        loop {
+            let Some(work) = self.outbox().next_disk_work() else { break };
+            let done = files.perform(&work);
+            let mut report = self.link.watchers.report();
+            if let Err(failure) = &done {
+                tracing::error!(device = %self.name, %failure, "the spool's disk failed; nothing more is recorded");
+                self.link.set_error(failure.to_string());
+            }
+            let failed = done.is_err();
+            self.outbox().disk_work_done(&work, done, &mut report);
+            self.link.watchers.publish(&report);
+            self.progress.notify_waiters();
+            self.signal();
+            if failed {
+                break;
+            }
+        }
+    }
+
+    /// What has not reached `level` of what was cut before `mark`, if anything.
+    pub(crate) fn pending(&self, level: Level, mark: &[(Epoch, u64)]) -> Option<Pending> {
+        let (batches, events) = self.outbox().pending(level, mark);
+        (events > 0).then(|| Pending { batches, events, last_error: self.link.last_error() })
+    }
+
+    /// Records nothing more; a spool on disk whose content is all fsynced is closed so that its epoch can go on.
+    pub(crate) async fn close(self: &Arc<Self>) -> Result<(), SpoolError> {
+        self.outbox().close();
+        self.work_on_disk();
+        let Some(files) = self.files.clone() else { return Ok(()) };
+        loop {
+            let progress = self.progress.notified();
+            {
+                let outbox = self.outbox();
+                if let Some(failure) = outbox.failure() {
+                    return Err(failure.clone());
+                }
+                if outbox.is_disk_idle() {
+                    break;
+                }
+            }
+            progress.await;
+        }
+        let end = self.outbox().queues().last().map(|queue: &EpochQueue| (queue.epoch, queue.next_sequence));
+        let Some((epoch, next_sequence)) = end else { return Ok(()) };
+        let closing = tokio::task::spawn_blocking(move || lock_files(&files).close(epoch, next_sequence));
+        closing.await.expect("closing a spool does not panic")
+    }
+
+    /// Waits until `done` holds of this channel's progress, or until the deadline.
+    pub(crate) async fn wait_until(&self, deadline: Instant, mut done: impl FnMut() -> bool) -> bool {
+        loop {
+            let progress = self.progress.notified();
+            if done() {
+                return true;
+            }
+            if tokio::time::timeout_at(deadline, progress).await.is_err() {
+                return done();
+            }
+        }
+    }
+}
+
+fn lock_files(files: &Mutex<SpoolFiles>) -> MutexGuard<'_, SpoolFiles> {
+    files.lock().expect("spool files are used by one thread at a time")
+}

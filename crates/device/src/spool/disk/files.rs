@@ -1,0 +1,175 @@
+//! The directory of a spool: opening it, carrying out work, closing it.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use icecore_wire::{Epoch, Payload, limits};
+
+use super::format::{FRAME_HEADER, FileId, Kind, frame_bytes, read_frame, write_frame};
+use super::index::{Append, DiskIndex, Load, Rejected, Work};
+use super::marker;
+use super::recovery::{self, Recovered};
+use crate::error::SpoolError;
+use crate::spool::queue::EpochQueue;
+
+const LOCK: &str = "lock";
+const REJECTED: &str = "rejected";
+
+/// Bytes of refused batches that are kept for people to look at. The first ones show the cause; later ones are counted.
+const REJECTED_MAX_BYTES: u64 = 4 * limits::MAX_BATCH_BYTES as u64;
+
+/// The open files of a spool. All of its methods block on the disk.
+pub(crate) struct SpoolFiles {
+    dir: PathBuf,
+    /// Held for as long as the spool is open.
+    _lock: File,
+    /// The epochs of the files, by number: needed to check frames.
+    files: HashMap<u64, FileId>,
+    newest: Option<(FileId, File)>,
+    rejected_bytes: u64,
+}
+
+/// What came of some work.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    pub(crate) loaded: Vec<(Epoch, u64, Payload)>,
+    /// Batches that cannot be read any more.
+    pub(crate) damaged: Vec<(Epoch, u64)>,
+}
+
+impl SpoolFiles {
+    /// Opens or makes the spool in `dir`. The queues found end with the epoch for new batches: the one of the last
+    /// run if its [marker] holds, else a new one.
+    pub(crate) fn open(dir: &Path, max_bytes: u64) -> Result<(Self, Vec<EpochQueue>, DiskIndex), SpoolError> {
+        fs::create_dir_all(dir).map_err(failed(dir, "create"))?;
+        let lock = lock(dir)?;
+        let Recovered { mut queues, files } = recovery::recover(dir)?;
+        let resumed = marker::take(dir, &files)?;
+        match resumed {
+            Some((epoch, next_sequence)) => recovery::resume(&mut queues, epoch, next_sequence),
+            None => queues.push(EpochQueue::new(Epoch::random(), 0)),
+        }
+        let known = files.iter().map(|file| (file.id.number, file.id)).collect();
+        let mut index = DiskIndex::new(files, max_bytes);
+        index.free_settled();
+        let files = Self { dir: dir.to_owned(), _lock: lock, files: known, newest: None, rejected_bytes: 0 };
+        Ok((files, queues, index))
+    }
+
+    /// Carries work out. After an error nothing more may be written: what a failed fsync left on the disk is unknown.
+    pub(crate) fn perform(&mut self, work: &Work) -> Result<Done, SpoolError> {
+        self.append(&work.appends)?;
+        for file in &work.frees {
+            let path = file_path(&self.dir, file.number);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed(&path, "remove")(error));
+                }
+                _ => self.files.remove(&file.number),
+            };
+        }
+        for batch in &work.rejected {
+            self.keep(batch)?;
+        }
+        let mut done = Done::default();
+        for load in &work.loads {
+            match self.load(load) {
+                Some(payload) => done.loaded.push((load.epoch, load.first, payload)),
+                None => done.damaged.push((load.epoch, load.first)),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Writes and fsyncs frames, file by file.
+    fn append(&mut self, appends: &[Append]) -> Result<(), SpoolError> {
+        for run in appends.chunk_by(|one, next| one.file == next.file) {
+            let file = run[0].file;
+            let mut bytes =
+                Vec::with_capacity(run.iter().map(|a| frame_bytes(a.content.bytes().len())).sum());
+            for append in run {
+                write_frame(file, append.kind, append.content.bytes(), &mut bytes);
+            }
+            let path = file_path(&self.dir, file.number);
+            let created = self.newest.as_ref().is_none_or(|(id, _)| *id != file);
+            if created {
+                let handle = OpenOptions::new().create_new(true).read(true).write(true).open(&path);
+                self.newest = Some((file, handle.map_err(failed(&path, "create"))?));
+                self.files.insert(file.number, file);
+            }
+            let (_, handle) = self.newest.as_ref().expect("just opened");
+            handle.write_all_at(&bytes, run[0].offset).map_err(failed(&path, "write"))?;
+            handle.sync_data().map_err(failed(&path, "fsync"))?;
+            if created {
+                sync_dir(&self.dir)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `None` when the batch is damaged or its file is gone.
+    fn load(&self, load: &Load) -> Option<Payload> {
+        let file = *self.files.get(&load.place.segment)?;
+        let mut bytes = vec![0; FRAME_HEADER + load.length as usize];
+        let handle = File::open(file_path(&self.dir, file.number)).ok()?;
+        handle.read_exact_at(&mut bytes, load.place.offset - FRAME_HEADER as u64).ok()?;
+        match read_frame(file, &bytes) {
+            Some((Kind::Batch, payload)) => Some(Payload::copy_from(payload)),
+            _ => None,
+        }
+    }
+
+    fn keep(&mut self, batch: &Rejected) -> Result<(), SpoolError> {
+        let dir = self.dir.join(REJECTED);
+        if self.rejected_bytes == 0 {
+            fs::create_dir_all(&dir).map_err(failed(&dir, "create"))?;
+            self.rejected_bytes = directory_bytes(&dir).map_err(failed(&dir, "list"))?;
+        }
+        self.rejected_bytes += batch.payload.len() as u64;
+        if self.rejected_bytes > REJECTED_MAX_BYTES {
+            return Ok(());
+        }
+        let path = dir.join(format!("{}-{}-{}.batch", batch.epoch, batch.first, batch.code.name()));
+        fs::write(&path, &batch.payload).map_err(failed(&path, "write"))
+    }
+
+    /// Writes the marker that lets the next run go on with `epoch` at `next_sequence`. Nothing may be written after it.
+    pub(crate) fn close(&mut self, epoch: Epoch, next_sequence: u64) -> Result<(), SpoolError> {
+        let newest = self.files.values().max_by_key(|file| file.number);
+        match newest.filter(|file| file.epoch == epoch) {
+            Some(file) => marker::leave(&self.dir, *file, next_sequence),
+            // Nothing was ever written in this epoch: it need not go on.
+            None => Ok(()),
+        }
+    }
+}
+
+pub(super) fn file_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:020}.spool"))
+}
+
+pub(super) fn failed(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> SpoolError + use<> {
+    let path = path.to_owned();
+    move |error| SpoolError::Io { path, what, reason: error.to_string() }
+}
+
+pub(super) fn sync_dir(dir: &Path) -> Result<(), SpoolError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed(dir, "fsync"))
+}
+
+fn lock(dir: &Path) -> Result<File, SpoolError> {
+    let path = dir.join(LOCK);
+    let file = File::create(&path).map_err(failed(&path, "create"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(SpoolError::InUse { dir: dir.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(failed(&path, "lock")(error)),
+    }
+}
+
+fn directory_bytes(dir: &Path) -> io::Result<u64> {
+    fs::read_dir(dir)?.map(|entry| Ok(entry?.metadata()?.len())).sum()
+}

@@ -1,0 +1,262 @@
+//! What lies in which spool file, and what has to be done with the files next.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use icecore_wire::{Code, Epoch, Payload, Schema, SchemaId};
+
+use super::format::{FRAME_HEADER, FileId, Kind, dropped_payload, frame_bytes, start_payload};
+use crate::spool::outbox::CACHE_BYTES;
+use crate::spool::queue::{Attachment, EpochQueue, Place};
+
+/// A file is at most this fraction of the spool: what is freed at once, and what a full spool drops at once.
+const FILES_PER_SPOOL: u64 = 16;
+const MIN_FILE_BYTES: u64 = 64 << 10;
+const MAX_FILE_BYTES: u64 = 4 << 20;
+
+/// The files of a spool as they will be when all work is done.
+#[derive(Debug)]
+pub(crate) struct DiskIndex {
+    /// In order of number; the last one is appended to and never freed.
+    files: VecDeque<FileIndex>,
+    next_number: u64,
+    used: u64,
+    max_bytes: u64,
+    unsynced: usize,
+    work: Work,
+    /// Whether someone is carrying out work; only then are there two of them.
+    busy: bool,
+    /// Drops are to be written again: new ones, or those in a file that is about to go.
+    drops: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct FileIndex {
+    pub(super) id: FileId,
+    pub(super) bytes: u64,
+    /// Unsettled batches in it.
+    pub(super) live: usize,
+    pub(super) schemas: Vec<SchemaId>,
+}
+
+/// What is to be done with files, in this order.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    pub(super) appends: Vec<Append>,
+    /// Up to which sequence an epoch is fsynced once the appends are.
+    pub(crate) synced: Option<(Epoch, u64)>,
+    pub(super) appended: usize,
+    pub(super) frees: Vec<FileId>,
+    pub(super) rejected: Vec<Rejected>,
+    pub(super) loads: Vec<Load>,
+}
+
+/// A frame to be appended.
+#[derive(Debug)]
+pub(super) struct Append {
+    pub(super) file: FileId,
+    pub(super) offset: u64,
+    pub(super) kind: Kind,
+    pub(super) content: Content,
+}
+
+/// What a frame holds: a batch is shared with memory, the rest made for the file.
+#[derive(Debug)]
+pub(super) enum Content {
+    Shared(Payload),
+    Owned(Vec<u8>),
+}
+
+impl Content {
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Shared(payload) => payload,
+            Self::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// A payload to be read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Load {
+    pub(super) epoch: Epoch,
+    pub(super) first: u64,
+    pub(super) place: Place,
+    pub(super) length: u32,
+}
+
+/// A batch that the server refused for good, to be kept for people to look at.
+#[derive(Debug)]
+pub(super) struct Rejected {
+    pub(super) epoch: Epoch,
+    pub(super) first: u64,
+    pub(super) code: Code,
+    pub(super) payload: Payload,
+}
+
+impl DiskIndex {
+    /// The index over files found, in order of number.
+    pub(super) fn new(files: VecDeque<FileIndex>, max_bytes: u64) -> Self {
+        let used = files.iter().map(|file| file.bytes).sum();
+        let next_number = files.back().map_or(0, |file| file.id.number + 1);
+        let work = Work::default();
+        Self { files, next_number, used, max_bytes, unsynced: 0, work, busy: false, drops: false }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.used >= self.max_bytes
+    }
+
+    /// Payload bytes appended and not fsynced yet.
+    pub(crate) fn unsynced_bytes(&self) -> usize {
+        self.unsynced
+    }
+
+    /// Appends a batch of `epoch` that ends at sequence `end`; returns where its payload will lie.
+    pub(crate) fn append(
+        &mut self,
+        epoch: Epoch,
+        schema: &Arc<Schema>,
+        payload: &Payload,
+        end: u64,
+    ) -> Place {
+        let room_for = frame_bytes(payload.len()) + frame_bytes(schema.canonical().len());
+        let file = self.file_for(epoch, room_for);
+        if !file.schemas.contains(&schema.id()) {
+            file.schemas.push(schema.id());
+            self.write(Kind::Schema, Content::Owned(schema.canonical().to_vec()));
+        }
+        let (number, frame) = self.write(Kind::Batch, Content::Shared(payload.clone()));
+        self.newest().live += 1;
+        self.unsynced += payload.len();
+        self.work.appended += payload.len();
+        self.work.synced = Some((epoch, end));
+        Place { segment: number, offset: frame + FRAME_HEADER as u64 }
+    }
+
+    /// The file that takes another `bytes` of `epoch`.
+    fn file_for(&mut self, epoch: Epoch, bytes: usize) -> &mut FileIndex {
+        let limit = (self.max_bytes / FILES_PER_SPOOL).clamp(MIN_FILE_BYTES, MAX_FILE_BYTES);
+        let fits = |file: &FileIndex| file.id.epoch == epoch && file.bytes + bytes as u64 <= limit;
+        if !self.files.back().is_some_and(fits) {
+            let id = FileId { epoch, number: self.next_number };
+            self.next_number += 1;
+            self.files.push_back(FileIndex { id, bytes: 0, live: 0, schemas: Vec::new() });
+            self.write(Kind::Start, Content::Owned(start_payload(id)));
+            self.free_settled();
+        }
+        self.newest()
+    }
+
+    fn newest(&mut self) -> &mut FileIndex {
+        self.files.back_mut().expect("a file was made before anything is written to it")
+    }
+
+    /// Plans a frame at the end of the newest file; returns the file's number and the frame's offset.
+    fn write(&mut self, kind: Kind, content: Content) -> (u64, u64) {
+        let bytes = frame_bytes(content.bytes().len()) as u64;
+        let file = self.newest();
+        let (id, offset) = (file.id, file.bytes);
+        file.bytes += bytes;
+        self.used += bytes;
+        self.work.appends.push(Append { file: id, offset, kind, content });
+        (id.number, offset)
+    }
+
+    /// Batches in these files were settled; frees files without any left.
+    pub(crate) fn settled(&mut self, places: &[u64]) {
+        for number in places {
+            let found = self.files.binary_search_by_key(number, |file| file.id.number);
+            let index = found.expect("a file with unsettled batches is not freed");
+            self.files[index].live -= 1;
+        }
+        if !places.is_empty() {
+            self.free_settled();
+        }
+    }
+
+    /// Frees every file but the newest that holds no unsettled batch.
+    pub(super) fn free_settled(&mut self) {
+        let newest = self.next_number - 1;
+        let Self { files, used, work, drops, .. } = self;
+        files.retain(|file| {
+            let keep = file.live > 0 || file.id.number == newest;
+            if !keep {
+                *used -= file.bytes;
+                work.frees.push(file.id);
+                *drops = true;
+            }
+            keep
+        });
+    }
+
+    /// New drops are to be made durable.
+    pub(crate) fn note_drops(&mut self) {
+        self.drops = true;
+    }
+
+    /// Keeps a refused batch for people to look at.
+    pub(crate) fn keep_rejected(&mut self, epoch: Epoch, first: u64, code: Code, payload: Payload) {
+        self.work.rejected.push(Rejected { epoch, first, code, payload });
+    }
+
+    /// Whether there is work that nobody carries out yet; if so, the caller does from now on.
+    pub(crate) fn start_work(&mut self, queues: &[EpochQueue], held: usize) -> bool {
+        if self.busy || !(self.drops || !self.work.is_empty() || !loads(queues, held).is_empty()) {
+            return false;
+        }
+        self.busy = true;
+        true
+    }
+
+    /// Whether all work is done.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.busy && !self.drops && self.work.is_empty()
+    }
+
+    /// What to do next; `None` when there is nothing, and then nobody carries out work any more.
+    pub(crate) fn next_work(&mut self, queues: &[EpochQueue], held: usize) -> Option<Work> {
+        if std::mem::take(&mut self.drops) {
+            self.write_drops(queues);
+        }
+        self.work.loads = loads(queues, held);
+        let work = std::mem::take(&mut self.work);
+        self.busy = !work.is_empty();
+        self.busy.then_some(work)
+    }
+
+    /// Everything that the server has not yet settled as dropped, in one place: older frames may go with their files.
+    fn write_drops(&mut self, queues: &[EpochQueue]) {
+        let Some(current) = queues.last() else { return };
+        for queue in queues.iter().filter(|queue| !queue.dropped.is_empty()) {
+            let payload = dropped_payload(queue.epoch, &queue.dropped);
+            self.file_for(current.epoch, frame_bytes(payload.len()));
+            self.write(Kind::Dropped, Content::Owned(payload));
+        }
+    }
+
+    /// The appends of this work are fsynced.
+    pub(crate) fn synced(&mut self, work: &Work) {
+        self.unsynced -= work.appended;
+    }
+}
+
+impl Work {
+    fn is_empty(&self) -> bool {
+        self.appends.is_empty() && self.frees.is_empty() && self.rejected.is_empty() && self.loads.is_empty()
+    }
+}
+
+/// What should be read ahead of the link: nothing while half the cache is in use.
+fn loads(queues: &[EpochQueue], held: usize) -> Vec<Load> {
+    if held >= CACHE_BYTES / 2 {
+        return Vec::new();
+    }
+    let attached = queues.iter().filter(|queue| matches!(queue.attachment, Attachment::Attached(_)));
+    let wanted = attached.map(|queue| (queue.epoch, queue.to_load(CACHE_BYTES - held)));
+    let first = wanted.into_iter().find(|(_, batches)| !batches.is_empty());
+    let loads = first.into_iter().flat_map(|(epoch, batches)| {
+        batches.into_iter().map(move |(first, place, length)| Load { epoch, first, place, length })
+    });
+    loads.collect()
+}

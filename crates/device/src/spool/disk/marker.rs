@@ -1,0 +1,84 @@
+//! The marker of a clean close: the only thing that lets a spool go on with its epoch.
+//!
+//! Sequences of an epoch must never be given out twice. A process that was killed may have given out some that never
+//! reached the disk; a copy of a spool would give out the same ones as the original. So an epoch goes on only when a
+//! marker says that it was closed after everything was fsynced, and when the newest file is, by device, inode and change
+//! time, the very file that was closed, in the same boot of the same machine. A copied file has another inode, one that
+//! was restored in place another change time, and the image of a whole disk runs in another boot. Whatever cannot be
+//! told (no boot id, say) means a new epoch, which costs a few bytes.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crc_fast::{CrcAlgorithm, checksum};
+use icecore_wire::Epoch;
+
+use super::files::{failed, file_path, sync_dir};
+use super::format::FileId;
+use super::index::FileIndex;
+use crate::error::SpoolError;
+
+const MARKER: &str = "closed";
+const NEW_MARKER: &str = "closed.new";
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Leaves the marker over the newest file, with all of its content fsynced.
+pub(super) fn leave(dir: &Path, newest: FileId, next_sequence: u64) -> Result<(), SpoolError> {
+    let path = file_path(dir, newest.number);
+    let Some(text) = render(&path, newest, next_sequence).map_err(failed(&path, "stat"))? else {
+        return Ok(());
+    };
+    let new = dir.join(NEW_MARKER);
+    let write = || {
+        let mut file = File::create(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, dir.join(MARKER))
+    };
+    write().map_err(failed(&new, "write"))?;
+    sync_dir(dir)
+}
+
+/// Removes the marker, for good before it returns, and tells the epoch and next sequence if it holds.
+pub(super) fn take(dir: &Path, files: &VecDeque<FileIndex>) -> Result<Option<(Epoch, u64)>, SpoolError> {
+    let path = dir.join(MARKER);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => String::new(),
+        Err(error) => return Err(failed(&path, "read")(error)),
+    };
+    fs::remove_file(&path).map_err(failed(&path, "remove"))?;
+    sync_dir(dir)?;
+    let Some(newest) = files.back().map(|file| file.id) else { return Ok(None) };
+    let Some(next_sequence) = next_sequence_of(&text) else { return Ok(None) };
+    let newest_path = file_path(dir, newest.number);
+    let expected = render(&newest_path, newest, next_sequence).map_err(failed(&newest_path, "stat"))?;
+    Ok((expected.as_deref() == Some(&text)).then_some((newest.epoch, next_sequence)))
+}
+
+/// The marker over the file at `path` as it is now. `None` where the boot cannot be told.
+fn render(path: &Path, file: FileId, next_sequence: u64) -> io::Result<Option<String>> {
+    let Ok(boot) = fs::read_to_string(BOOT_ID) else { return Ok(None) };
+    let meta = fs::metadata(path)?;
+    let body = format!(
+        "next {next_sequence}\nepoch {}\nfile {} device {} inode {} changed {}.{:09} bytes {}\nboot {}\n",
+        file.epoch,
+        file.number,
+        meta.dev(),
+        meta.ino(),
+        meta.ctime(),
+        meta.ctime_nsec(),
+        meta.len(),
+        boot.trim(),
+    );
+    let check = checksum(CrcAlgorithm::Crc32Iscsi, body.as_bytes());
+    Ok(Some(format!("{body}check {check:08x}\n")))
+}
+
+fn next_sequence_of(text: &str) -> Option<u64> {
+    text.lines().next()?.strip_prefix("next ")?.parse().ok()
+}

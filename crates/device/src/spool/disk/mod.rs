@@ -1,0 +1,16 @@
+//! The spool on disk.
+//!
+//! - [`format`]: the bytes of a file
+//! - [`index`]: which batch lies where, and what is to be done with the files; no I/O
+//! - [`files`]: the directory; carries the work out
+//! - [`recovery`]: what is read when a spool is opened
+//! - [`marker`]: when an epoch may go on
+
+mod files;
+mod format;
+mod index;
+mod marker;
+mod recovery;
+
+pub(crate) use files::{Done, SpoolFiles};
+pub(crate) use index::{DiskIndex, Work};

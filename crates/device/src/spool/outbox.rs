@@ -1,0 +1,458 @@
+//! A device's unsettled batches, over all its epochs, and the bounds on them.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use icecore_wire::{Attached, Code, DeviceName, Digest, Epoch, Level, Payload, Schema, SequenceRanges};
+
+use super::disk::{DiskIndex, Done, Work};
+use super::queue::{Attachment, EpochQueue, Outgoing, Place, Queued, State};
+use crate::config::WhenFull;
+use crate::error::{RecordError, SpoolError};
+use crate::event::Event;
+use crate::watch::Report;
+
+/// Payload bytes that a spool on disk keeps in memory: what waits for its fsync, and what is next or on its way.
+pub(crate) const CACHE_BYTES: usize = 2 * icecore_wire::limits::MAX_BATCH_BYTES;
+
+/// A device's unsettled batches.
+pub(crate) struct Outbox {
+    device: DeviceName,
+    /// Oldest epoch first; the last one is where new batches go.
+    queues: Vec<EpochQueue>,
+    backing: Backing,
+    /// Payload bytes in memory.
+    held: usize,
+    /// Bytes in flight of all devices on the connection; shared with it.
+    in_flight: Arc<AtomicUsize>,
+    /// Whether to compute each batch's digest.
+    digests: bool,
+    closed: bool,
+    failure: Option<SpoolError>,
+}
+
+enum Backing {
+    Memory { max_bytes: usize },
+    Disk(DiskIndex),
+}
+
+/// Whether a batch may be recorded now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    Room,
+    Full,
+}
+
+impl Outbox {
+    pub(crate) fn in_memory(
+        device: DeviceName,
+        epoch: Epoch,
+        max_bytes: usize,
+        in_flight: Arc<AtomicUsize>,
+    ) -> Self {
+        Self::new(device, vec![EpochQueue::new(epoch, 0)], Backing::Memory { max_bytes }, in_flight)
+    }
+
+    /// Over what was found in files: `queues` ends with the epoch that new batches go to.
+    pub(crate) fn on_disk(
+        device: DeviceName,
+        queues: Vec<EpochQueue>,
+        index: DiskIndex,
+        in_flight: Arc<AtomicUsize>,
+    ) -> Self {
+        Self::new(device, queues, Backing::Disk(index), in_flight)
+    }
+
+    fn new(
+        device: DeviceName,
+        queues: Vec<EpochQueue>,
+        backing: Backing,
+        in_flight: Arc<AtomicUsize>,
+    ) -> Self {
+        Self { device, queues, backing, held: 0, in_flight, digests: false, closed: false, failure: None }
+    }
+
+    /// Computes the digest of every batch from here on.
+    pub(crate) fn with_digests(self, digests: bool) -> Self {
+        Self { digests, ..self }
+    }
+
+    pub(crate) fn queues(&self) -> &[EpochQueue] {
+        &self.queues
+    }
+
+    pub(crate) fn queues_mut(&mut self) -> &mut [EpochQueue] {
+        &mut self.queues
+    }
+
+    pub(crate) fn queue(&mut self, epoch: Epoch) -> Option<&mut EpochQueue> {
+        self.queues.iter_mut().rev().find(|queue| queue.epoch == epoch)
+    }
+
+    fn current(&mut self) -> &mut EpochQueue {
+        self.queues.last_mut().expect("an outbox has an epoch for new batches")
+    }
+
+    /// Whether a batch may be pushed; makes room by dropping the oldest where the policy says so.
+    ///
+    /// The bound is soft by one batch, whose size nobody knows before it is encoded.
+    pub(crate) fn admit(
+        &mut self,
+        when_full: WhenFull,
+        report: &mut Report,
+    ) -> Result<Admission, RecordError> {
+        if self.closed {
+            return Err(RecordError::Closed);
+        }
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone().into());
+        }
+        while self.is_full() {
+            if when_full == WhenFull::Wait || !self.drop_oldest(report) {
+                return Ok(Admission::Full);
+            }
+        }
+        match &self.backing {
+            // A disk that cannot keep up is waited for under either policy: memory is bounded too.
+            Backing::Disk(index) if index.unsynced_bytes() >= CACHE_BYTES => Ok(Admission::Full),
+            Backing::Memory { .. } | Backing::Disk(_) => Ok(Admission::Room),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        match &self.backing {
+            Backing::Memory { max_bytes } => self.held >= *max_bytes,
+            Backing::Disk(index) => index.is_full(),
+        }
+    }
+
+    /// Drops the oldest batch; on disk all that shares its file, which only then can be freed.
+    fn drop_oldest(&mut self, report: &mut Report) -> bool {
+        let Self { device, queues, backing, held, in_flight, .. } = self;
+        let Some(queue) = queues.iter_mut().find(|queue| queue.unsettled() > 0) else { return false };
+        let Some(oldest) = queue.oldest_to_drop() else { return false };
+        let ranges = match backing {
+            Backing::Memory { .. } => vec![oldest.range()],
+            Backing::Disk(_) => {
+                let file = oldest.place.segment;
+                queue.iter().filter(|batch| batch.place.segment == file).map(Queued::range).collect()
+            }
+        };
+        let (epoch, mut places) = (queue.epoch, Vec::new());
+        for range in ranges {
+            let freed = queue.give_up(&range, |batch| {
+                *held -= batch.payload.as_ref().map_or(0, |payload| payload.len());
+                places.push(batch.place.segment);
+            });
+            in_flight.fetch_sub(freed, Ordering::Relaxed);
+            report.stats.events_dropped += range.end - range.start;
+            report.event(|| Event::Dropped { device: device.clone(), epoch, range });
+        }
+        if let Backing::Disk(index) = backing {
+            index.settled(&places);
+            index.note_drops();
+        }
+        true
+    }
+
+    /// Appends a batch that was admitted.
+    pub(crate) fn push(&mut self, schema: Arc<Schema>, count: u32, payload: Payload) {
+        let (first, length) = (self.current().next_sequence, payload.len());
+        let epoch = self.current().epoch;
+        let (place, state) = match &mut self.backing {
+            Backing::Memory { .. } => (Place::default(), State::Waiting),
+            Backing::Disk(index) => {
+                let end = first + u64::from(count);
+                (index.append(epoch, &schema, &payload, end), State::Unsynced)
+            }
+        };
+        self.held += length;
+        let length = u32::try_from(length).expect("a payload is at most MAX_BATCH_BYTES");
+        let payload = Some(payload);
+        let batch = Queued { first, count, length, schema, payload, place, state, sent_before: false };
+        self.current().push(batch);
+    }
+
+    /// Moves up to about `budget` bytes of batches to `out`, older epochs first. Returns the bytes taken.
+    pub(crate) fn take(&mut self, now: Instant, budget: usize, out: &mut Vec<Outgoing>) -> usize {
+        let mut taken = 0;
+        for queue in &mut self.queues {
+            if taken < budget {
+                taken += queue.take(now, budget - taken, out);
+            }
+        }
+        self.in_flight.fetch_add(taken, Ordering::Relaxed);
+        taken
+    }
+
+    /// Whether [`Outbox::take`] would find something now.
+    pub(crate) fn is_sendable(&self) -> bool {
+        self.queues.iter().any(EpochQueue::is_sendable)
+    }
+
+    /// The server attached an epoch, and says what it has of it.
+    pub(crate) fn attached(&mut self, epoch: Epoch, attached: &Attached, now: Instant, report: &mut Report) {
+        let Some(queue) = self.queue(epoch) else { return };
+        queue.attachment = Attachment::Attached(attached.alias);
+        let device = self.device.clone();
+        report.event(|| {
+            let (epoch_number, stored) = (attached.epoch_number, attached.stored.count());
+            Event::Attached { device, epoch, epoch_number, stored }
+        });
+        self.reached(epoch, Level::Durable, &attached.stored, now, report);
+        self.reached(epoch, Level::Settled, &attached.settled, now, report);
+        self.reached(epoch, Level::Archived, &attached.archived, now, report);
+        self.report_lost(epoch, attached, report);
+    }
+
+    /// The server has these sequences at this level.
+    pub(crate) fn reached(
+        &mut self,
+        epoch: Epoch,
+        level: Level,
+        ranges: &SequenceRanges,
+        now: Instant,
+        report: &mut Report,
+    ) {
+        let digests = self.digests;
+        let Self { device, queues, backing, held, in_flight, .. } = self;
+        let Some(queue) = queues.iter_mut().rev().find(|queue| queue.epoch == epoch) else { return };
+        match level {
+            Level::Archived => queue.archived.insert_all(ranges),
+            Level::Settled => queue.given_up.insert_all(ranges),
+            Level::Durable => {}
+        }
+        queue.dropped.remove_all(ranges);
+        queue.unreported.remove_all(ranges);
+        let mut places = Vec::new();
+        for range in ranges {
+            let freed = queue.settle(&range, |batch| {
+                *held -= batch.payload.as_ref().map_or(0, |payload| payload.len());
+                if matches!(backing, Backing::Disk(_)) {
+                    places.push(batch.place.segment);
+                }
+                let latency = match batch.state {
+                    State::Sent(at) => Some(now.saturating_duration_since(at)),
+                    _ => None,
+                };
+                count_settled(batch, level, report);
+                report.event(|| {
+                    let digest =
+                        batch.payload.as_ref().filter(|_| digests).map(|payload| Digest::of(payload));
+                    Event::Acked {
+                        device: device.clone(),
+                        epoch,
+                        range: batch.range(),
+                        level,
+                        digest,
+                        latency,
+                    }
+                });
+            });
+            in_flight.fetch_sub(freed, Ordering::Relaxed);
+        }
+        if let Backing::Disk(index) = backing {
+            index.settled(&places);
+        }
+    }
+
+    /// The server refused these sequences for good.
+    pub(crate) fn rejected(
+        &mut self,
+        epoch: Epoch,
+        range: &Range<u64>,
+        code: Code,
+        message: &str,
+        report: &mut Report,
+    ) {
+        let Self { device, queues, backing, held, in_flight, .. } = self;
+        let Some(queue) = queues.iter_mut().rev().find(|queue| queue.epoch == epoch) else { return };
+        queue.given_up.insert(range.clone());
+        let mut places = Vec::new();
+        let freed = queue.settle(range, |batch| {
+            *held -= batch.payload.as_ref().map_or(0, |payload| payload.len());
+            places.push(batch.place.segment);
+            if let (Backing::Disk(index), Some(payload)) = (&mut *backing, &batch.payload) {
+                index.keep_rejected(epoch, batch.first, code, payload.clone());
+            }
+            report.stats.batches_rejected += 1;
+            report.stats.events_rejected += u64::from(batch.count);
+            let (range, message) = (batch.range(), message.to_owned());
+            report.event(|| Event::Rejected { device: device.clone(), epoch, range, code, message });
+        });
+        in_flight.fetch_sub(freed, Ordering::Relaxed);
+        if let Backing::Disk(index) = backing {
+            index.settled(&places);
+        }
+    }
+
+    /// The server wants these sequences again at `until`.
+    pub(crate) fn deferred(&mut self, epoch: Epoch, range: &Range<u64>, until: Instant) {
+        let freed = self.queue(epoch).map_or(0, |queue| queue.defer(range, until));
+        self.in_flight.fetch_sub(freed, Ordering::Relaxed);
+    }
+
+    /// Sequences that neither this side nor the server has were lost with a damaged spool file. They are reported as
+    /// dropped, so that the gap is settled.
+    fn report_lost(&mut self, epoch: Epoch, attached: &Attached, report: &mut Report) {
+        let device = self.device.clone();
+        let Some(queue) = self.queue(epoch) else { return };
+        let mut lost = queue.absent();
+        for known in [&attached.stored, &attached.settled, &attached.archived] {
+            lost.remove_all(known);
+        }
+        queue.dropped.insert_all(&lost);
+        queue.unreported.insert_all(&lost);
+        report.stats.events_dropped += lost.count();
+        for range in &lost {
+            tracing::warn!(%device, %epoch, ?range, "sequences are neither in the spool nor at the server");
+            report.event(|| Event::Dropped { device: device.clone(), epoch, range });
+        }
+    }
+
+    /// The connection is gone; everything unsettled is to be sent again.
+    pub(crate) fn rewind(&mut self) {
+        let freed = self.queues.iter_mut().map(EpochQueue::rewind).sum();
+        self.in_flight.fetch_sub(freed, Ordering::Relaxed);
+    }
+
+    /// The server refused the epoch for now: asks again at `until`, and gives up what was in memory for it.
+    pub(crate) fn refused(&mut self, epoch: Epoch, until: Instant) {
+        let on_disk = matches!(self.backing, Backing::Disk(_));
+        let Some(queue) = self.queue(epoch) else { return };
+        let freed = queue.rewind();
+        queue.attachment = Attachment::Refused(until);
+        let unloaded = if on_disk { queue.unload_all() } else { 0 };
+        self.held -= unloaded;
+        self.in_flight.fetch_sub(freed, Ordering::Relaxed);
+    }
+
+    /// Whether the disk has work to do that nobody does yet; if so, the caller does it from now on.
+    pub(crate) fn disk_work_to_start(&mut self) -> bool {
+        let Self { backing: Backing::Disk(index), queues, held, failure: None, .. } = self else {
+            return false;
+        };
+        index.start_work(queues, *held)
+    }
+
+    /// The next work for the disk, from whoever does it; `None` ends that.
+    pub(crate) fn next_disk_work(&mut self) -> Option<Work> {
+        let Backing::Disk(index) = &mut self.backing else { return None };
+        index.next_work(&self.queues, self.held)
+    }
+
+    /// What came of work for the disk.
+    pub(crate) fn disk_work_done(
+        &mut self,
+        work: &Work,
+        done: Result<Done, SpoolError>,
+        report: &mut Report,
+    ) {
+        let Backing::Disk(index) = &mut self.backing else { return };
+        let done = match done {
+            Ok(done) => done,
+            Err(failure) => {
+                self.failure.get_or_insert(failure);
+                return;
+            }
+        };
+        index.synced(work);
+        if let Some((epoch, through)) = work.synced {
+            self.synced(epoch, through);
+        }
+        for (epoch, first, payload) in done.loaded {
+            let bytes = payload.len();
+            if self.queue(epoch).is_some_and(|queue| queue.loaded(first, payload)) {
+                self.held += bytes;
+            }
+        }
+        for (epoch, first) in done.damaged {
+            self.give_up_damaged(epoch, first, report);
+        }
+    }
+
+    /// Everything of `epoch` before `through` is fsynced: it may be sent, and what is beyond the cache let go.
+    fn synced(&mut self, epoch: Epoch, through: u64) {
+        let excess = self.held.saturating_sub(CACHE_BYTES);
+        let Some(queue) = self.queue(epoch) else { return };
+        queue.synced(through);
+        let unloaded = if excess > 0 { queue.unload_newest(excess) } else { 0 };
+        self.held -= unloaded;
+    }
+
+    /// A batch on disk cannot be read any more.
+    fn give_up_damaged(&mut self, epoch: Epoch, first: u64, report: &mut Report) {
+        let device = self.device.clone();
+        let Some(queue) = self.queue(epoch) else { return };
+        let Some(batch) = queue.iter().find(|batch| batch.first == first) else { return };
+        let (range, place) = (batch.range(), batch.place.segment);
+        queue.give_up(&range, |_| {});
+        report.stats.events_dropped += range.end - range.start;
+        tracing::error!(%device, %epoch, ?range, file = place, "a batch in the spool is damaged and given up");
+        report.event(|| Event::Dropped { device, epoch, range });
+        if let Backing::Disk(index) = &mut self.backing {
+            index.settled(&[place]);
+            index.note_drops();
+        }
+    }
+
+    /// Whether everything on disk is fsynced and nothing more is to be done there.
+    pub(crate) fn is_disk_idle(&self) -> bool {
+        match &self.backing {
+            Backing::Memory { .. } => true,
+            Backing::Disk(index) => index.is_idle(),
+        }
+    }
+
+    /// Forgets old epochs that have nothing left to say.
+    pub(crate) fn retire(&mut self, epoch: Epoch) {
+        let current = self.current().epoch;
+        self.queues.retain(|queue| queue.epoch == current || queue.epoch != epoch || !queue.is_done());
+    }
+
+    /// How many batches and events have not reached `level`, of those before the [mark](Outbox::mark).
+    pub(crate) fn pending(&self, level: Level, mark: &[(Epoch, u64)]) -> (u64, u64) {
+        let (mut batches, mut events) = (0, 0);
+        for (epoch, end) in mark {
+            let Some(queue) = self.queues.iter().find(|queue| queue.epoch == *epoch) else { continue };
+            let mut unsettled = 0;
+            for batch in queue.iter().take_while(|batch| batch.first < *end) {
+                batches += 1;
+                unsettled += u64::from(batch.count);
+            }
+            // Batches that are stored are not kept here: what is not archived is known by its sequences alone.
+            events += if level == Level::Archived { queue.unarchived(*end).count() } else { unsettled };
+        }
+        (batches, events)
+    }
+
+    /// Where each epoch ends now.
+    pub(crate) fn mark(&self) -> Vec<(Epoch, u64)> {
+        self.queues.iter().map(|queue| (queue.epoch, queue.next_sequence)).collect()
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    pub(crate) fn failure(&self) -> Option<&SpoolError> {
+        self.failure.as_ref()
+    }
+}
+
+fn count_settled(batch: &Queued, level: Level, report: &mut Report) {
+    let events = u64::from(batch.count);
+    match (level, batch.sent_before) {
+        (Level::Settled, _) => {}
+        (_, true) => {
+            report.stats.batches_acked += 1;
+            report.stats.events_acked += events;
+        }
+        (_, false) => {
+            report.stats.batches_already_stored += 1;
+            report.stats.events_already_stored += events;
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! A server for the SDK's tests: wire's `ServerSession` over quinn, with a memory instead of a log, and faults on demand.
+//!
+//! It runs on a thread and runtime of its own, so that it can be killed like a process: nothing more is sent, not even a goodbye.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use icecore_device::{Code, DeviceName, Digest, Epoch, Identity, Level, SequenceRanges};
+use icecore_wire::{
+    Attached, BatchStreamReader, Disposition, Incoming, Nack, Refuse, ServerEvent, ServerSession,
+    SessionLimits,
+};
+use quinn::{Connection, Endpoint, RecvStream, SendStream, ServerConfig, TransportConfig, VarInt};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use rustls::server::WebPkiClientVerifier;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// A certificate authority and what it signs.
+pub(crate) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: rcgen::Certificate,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        Self { issuer: Issuer::new(params, key), certificate }
+    }
+
+    pub(crate) fn identity(&self, uri: &str) -> Identity {
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let (ca, certificate) = (self.certificate.pem(), certificate.pem());
+        Identity::from_pem(ca.as_bytes(), certificate.as_bytes(), key.serialize_pem().as_bytes()).unwrap()
+    }
+
+    fn server_config(&self) -> ServerConfig {
+        let key = KeyPair::generate().unwrap();
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.certificate.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .build()
+            .unwrap();
+        let chain: Vec<CertificateDer<'static>> = vec![certificate.der().clone()];
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain, key)
+            .unwrap();
+        tls.alpn_protocols = vec![icecore_device::transport::ALPN.to_vec()];
+        let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(tls).unwrap();
+        let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+        let mut transport = TransportConfig::default();
+        transport.receive_window(VarInt::from_u32(16 << 20)).stream_receive_window(VarInt::from_u32(4 << 20));
+        config.transport_config(Arc::new(transport));
+        config
+    }
+}
+
+/// What the server has, over all of its lives.
+#[derive(Default)]
+pub(crate) struct Memory {
+    pub(crate) epochs: BTreeMap<(DeviceName, Epoch), Kept>,
+    pub(crate) connections: u64,
+    pub(crate) duplicates: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Kept {
+    pub(crate) number: u32,
+    pub(crate) stored: SequenceRanges,
+    pub(crate) settled: SequenceRanges,
+    pub(crate) digests: BTreeMap<u64, Digest>,
+    pub(crate) attached: u32,
+}
+
+/// What goes wrong.
+#[derive(Default, Clone)]
+pub(crate) struct Faults {
+    /// Acks come this much later.
+    pub(crate) ack_delay: Duration,
+    /// No acks at all.
+    pub(crate) withhold_acks: bool,
+    /// The connection is dropped after this many batches, once each.
+    pub(crate) drop_after: Option<u64>,
+    pub(crate) refuse_connection: Option<Code>,
+    pub(crate) refuse_device: HashMap<DeviceName, Code>,
+    /// Batches that start at these sequences are refused for good.
+    pub(crate) reject: HashSet<u64>,
+    /// Batches that start at these sequences are wanted again later, once each.
+    pub(crate) defer: HashSet<u64>,
+}
+
+struct Shared {
+    memory: Mutex<Memory>,
+    faults: Mutex<Faults>,
+}
+
+pub(crate) struct FakeServer {
+    pub(crate) address: SocketAddr,
+    authority: Arc<Authority>,
+    shared: Arc<Shared>,
+    life: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+impl FakeServer {
+    pub(crate) fn start() -> Self {
+        let address = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let shared = Arc::new(Shared { memory: Mutex::default(), faults: Mutex::default() });
+        let mut server = Self { address, authority: Arc::new(Authority::new()), shared, life: None };
+        server.revive();
+        server
+    }
+
+    /// Starts the server again with everything it had made durable.
+    pub(crate) fn revive(&mut self) {
+        let (kill, killed) = oneshot::channel();
+        let (address, config, shared) =
+            (self.address, self.authority.server_config(), Arc::clone(&self.shared));
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let endpoint = Endpoint::server(config, address).unwrap();
+                tokio::select! { () = accept(endpoint, shared) => {}, _ = killed => {} }
+            });
+        });
+        self.life = Some((kill, thread));
+    }
+
+    /// SIGKILL: the runtime and its sockets are gone when this returns, without a goodbye.
+    pub(crate) fn kill(&mut self) {
+        if let Some((kill, thread)) = self.life.take() {
+            let _ = kill.send(());
+            thread.join().unwrap();
+        }
+    }
+
+    pub(crate) fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.shared.memory.lock().unwrap()
+    }
+
+    pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.shared.faults.lock().unwrap()
+    }
+
+    /// What is stored of a device, over all epochs in order of number.
+    pub(crate) fn stored(&self, device: &str) -> Vec<SequenceRanges> {
+        let memory = self.memory();
+        let mut epochs: Vec<_> =
+            memory.epochs.iter().filter(|((name, _), _)| name.as_str() == device).collect();
+        epochs.sort_by_key(|(_, kept)| kept.number);
+        epochs.into_iter().map(|(_, kept)| kept.stored.clone()).collect()
+    }
+}
+
+impl Drop for FakeServer {
+    fn drop(&mut self) {
+        if let Some((kill, _)) = self.life.take() {
+            let _ = kill.send(());
+        }
+    }
+}
+
+async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
+    while let Some(incoming) = endpoint.accept().await {
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            if let Ok(connection) = incoming.await {
+                // Ends with the connection, whatever ended that.
+                let _ = serve(connection, shared).await;
+            }
+        });
+    }
+}
+
+struct Session {
+    shared: Arc<Shared>,
+    session: ServerSession,
+    attached: HashMap<u32, (DeviceName, Epoch)>,
+    acks: Vec<(Instant, u32, std::ops::Range<u64>, Level)>,
+    batches: u64,
+}
+
+async fn serve(connection: Connection, shared: Arc<Shared>) -> Option<()> {
+    let (mut out, mut control): (SendStream, RecvStream) = connection.accept_bi().await.ok()?;
+    let (sender, mut batches) = mpsc::channel(64);
+    tokio::spawn(read_batches(connection.clone(), sender));
+    let session = ServerSession::new(SessionLimits::default(), Duration::ZERO);
+    let mut session = Session { shared, session, attached: HashMap::new(), acks: Vec::new(), batches: 0 };
+    loop {
+        let due = session
+            .acks
+            .iter()
+            .map(|ack| ack.0)
+            .min()
+            .unwrap_or_else(|| Instant::now() + Duration::from_secs(60));
+        tokio::select! {
+            chunk = control.read_chunk(64 << 10, true) => {
+                session.session.control_received(&chunk.ok()??.bytes).ok()?;
+                while let Some(event) = session.session.poll_event() {
+                    session.event(event);
+                }
+            }
+            batch = batches.recv() => {
+                let drop_connection = session.batch(batch?);
+                if drop_connection {
+                    connection.close(7u32.into(), b"fault");
+                    return None;
+                }
+            }
+            () = tokio::time::sleep_until(due) => session.ack(),
+        }
+        let bytes = session.session.take_control();
+        out.write_all(&bytes).await.ok()?;
+    }
+}
+
+async fn read_batches(connection: Connection, sender: mpsc::Sender<Incoming>) -> Option<()> {
+    let mut stream = connection.accept_uni().await.ok()?;
+    let mut reader = BatchStreamReader::new(&SessionLimits::default());
+    loop {
+        let chunk = stream.read_chunk(256 << 10, true).await.ok()??;
+        reader.push(&chunk.bytes);
+        while let Some(incoming) = reader.next().ok()? {
+            sender.send(incoming).await.ok()?;
+        }
+    }
+}
+
+impl Session {
+    fn event(&mut self, event: ServerEvent) {
+        let faults = self.shared.faults.lock().unwrap().clone();
+        match event {
+            ServerEvent::Hello { .. } => match faults.refuse_connection {
+                Some(code) => {
+                    let message = "refused by the test".into();
+                    self.session.refuse(Refuse { alias: None, code, message, retry_after: None });
+                }
+                None => {
+                    self.shared.memory.lock().unwrap().connections += 1;
+                    self.session.welcome("fake", 1);
+                }
+            },
+            ServerEvent::Attach(attach) => {
+                if let Some(code) = faults.refuse_device.get(&attach.device) {
+                    let (message, retry_after) =
+                        ("refused by the test".into(), Some(Duration::from_millis(200)));
+                    self.session.refuse(Refuse {
+                        alias: Some(attach.alias),
+                        code: *code,
+                        message,
+                        retry_after,
+                    });
+                    return;
+                }
+                let mut memory = self.shared.memory.lock().unwrap();
+                let same = memory.epochs.keys().filter(|(device, _)| *device == attach.device).count();
+                let key = (attach.device.clone(), attach.epoch);
+                let kept = memory
+                    .epochs
+                    .entry(key.clone())
+                    .or_insert_with(|| Kept { number: u32::try_from(same).unwrap(), ..Kept::default() });
+                kept.attached += 1;
+                self.attached.insert(attach.alias, key);
+                self.session.attached(Attached {
+                    alias: attach.alias,
+                    epoch_number: kept.number,
+                    stored: kept.stored.clone(),
+                    settled: kept.settled.clone(),
+                    archived: SequenceRanges::new(),
+                });
+            }
+            ServerEvent::Dropped(dropped) => {
+                let key = &self.attached[&dropped.alias];
+                let mut memory = self.shared.memory.lock().unwrap();
+                let kept = memory.epochs.get_mut(key).unwrap();
+                for range in &dropped.ranges {
+                    kept.settled.insert(range.clone());
+                    self.acks.push((Instant::now(), dropped.alias, range, Level::Settled));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Stores or refuses a batch; true: the connection is to be dropped.
+    fn batch(&mut self, incoming: Incoming) -> bool {
+        let Incoming::Batch { alias, header, payload, .. } = incoming else {
+            panic!("unreadable: {incoming:?}")
+        };
+        let Some(key) = self.attached.get(&alias) else { return false };
+        let mut faults = self.shared.faults.lock().unwrap();
+        let mut memory = self.shared.memory.lock().unwrap();
+        let (range, code, message) = (header.range(), Code::MalformedBatch, "refused by the test".to_owned());
+        if faults.reject.contains(&range.start) {
+            memory.epochs.get_mut(key).unwrap().settled.insert(range.clone());
+            self.session.nack(Nack { alias, range, code, disposition: Disposition::Permanent, message });
+            return false;
+        }
+        if faults.defer.remove(&range.start) {
+            let disposition = Disposition::RetryAfter(Duration::from_millis(100));
+            self.session.nack(Nack { alias, range, code: Code::Overloaded, disposition, message });
+            return false;
+        }
+        let digest = Digest::of(&payload);
+        let kept = memory.epochs.get_mut(key).unwrap();
+        if kept.stored.covers(&range) {
+            assert_eq!(kept.digests.get(&range.start), Some(&digest), "a resend is byte-identical");
+            memory.duplicates += 1;
+        } else {
+            assert!(!kept.stored.overlaps(&range), "{range:?} overlaps {:?}", kept.stored);
+            kept.stored.insert(range.clone());
+            kept.digests.insert(range.start, digest);
+        }
+        if !faults.withhold_acks {
+            self.acks.push((Instant::now() + faults.ack_delay, alias, range, Level::Durable));
+        }
+        self.batches += 1;
+        if faults.drop_after == Some(self.batches) {
+            faults.drop_after = None;
+            return true;
+        }
+        false
+    }
+
+    fn ack(&mut self) {
+        let now = Instant::now();
+        for (_, alias, range, level) in self.acks.extract_if(.., |ack| ack.0 <= now) {
+            self.session.ack(alias, range, level);
+        }
+    }
+}
