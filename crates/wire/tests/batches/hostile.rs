@@ -40,10 +40,9 @@ enum Damage {
         byte: u8,
     },
     /// In the first bytes of a pco column, where its metadata are.
-    PcoByte {
+    PcoBit {
         column: prop::sample::Index,
-        at: usize,
-        byte: u8,
+        bit: usize,
     },
     Cut {
         at: prop::sample::Index,
@@ -61,11 +60,11 @@ impl Damage {
                 let at = at.index(bytes.len());
                 bytes[at] = *byte;
             }
-            Self::PcoByte { column, at, byte } => {
+            Self::PcoBit { column, bit } => {
                 let starts = pco_starts(bytes);
                 if !starts.is_empty() {
-                    let at = (starts[column.index(starts.len())] + at).min(bytes.len() - 1);
-                    bytes[at] = *byte;
+                    let at = (starts[column.index(starts.len())] + bit / 8).min(bytes.len() - 1);
+                    bytes[at] ^= 1 << (bit % 8);
                 }
             }
             Self::Cut { at } => bytes.truncate(at.index(bytes.len())),
@@ -78,7 +77,7 @@ fn damage() -> impl Strategy<Value = Damage> {
     let index = any::<prop::sample::Index>;
     prop_oneof![
         4 => (index(), any::<u8>()).prop_map(|(at, byte)| Damage::Byte { at, byte }),
-        8 => (index(), 2..40usize, any::<u8>()).prop_map(|(column, at, byte)| Damage::PcoByte { column, at, byte }),
+        8 => (index(), 16..320usize).prop_map(|(column, bit)| Damage::PcoBit { column, bit }),
         1 => index().prop_map(|at| Damage::Cut { at }),
         1 => prop::collection::vec(any::<u8>(), 1..50).prop_map(|with| Damage::Extend { with }),
     ]
@@ -101,9 +100,15 @@ proptest! {
         prop_assert!(read_all(Payload::copy_from(&bytes), &events.schema).is_err());
     }
 
-    /// Random bytes where a pco column's data belong.
+    /// Random bytes where a pco column's data belong, after a known mode and, in classic mode, delta encoding.
     #[test]
-    fn random_pco_is_refused_or_read(noise in prop::collection::vec(any::<u8>(), 30..200), ty in 0..5usize) {
+    fn random_pco_is_refused_or_read(
+        mode in 0..5u8,
+        delta in 0..4u8,
+        mut noise in prop::collection::vec(any::<u8>(), 30..200),
+        ty in 0..5usize,
+    ) {
+        noise[0] = mode | delta << 4;
         let (schema, payload) = compressed(ty);
         let start = *pco_starts(&payload).last().expect("the value column is compressed");
         let mut bytes = payload.to_vec();
