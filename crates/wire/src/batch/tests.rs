@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
+use super::archive::{BatchV1, ColumnV1};
 use super::*;
-use crate::{Field, Schema};
+use crate::{Field, Payload, Schema};
 
 /// A schema with a nullable field of every type, in an order that leaves odd lengths between them.
 fn all_types() -> Arc<Schema> {
@@ -216,4 +217,103 @@ fn the_last_sequences_can_be_used() {
     let last = Batch::validate(encode_at(MAX_SEQUENCE - 3).unwrap(), Arc::clone(&schema)).unwrap();
     assert_eq!(last.range().end, MAX_SEQUENCE);
     assert!(matches!(encode_at(MAX_SEQUENCE - 2), Err(BatchError::SequenceOverflow { count: 3, .. })));
+}
+
+/// Validates a batch of three rows with the columns f64, nullable text and bool, as `spoil` leaves it.
+fn validate_spoilt(
+    spoil: impl FnOnce(&mut BatchV1<'_>, &mut [ColumnV1<'static>; 4]),
+) -> Result<Batch, BatchError> {
+    const ZEROS: &[u8] = &[0; 24];
+    const OFFSETS: &[u8] = &[0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0];
+    let fields = vec![
+        Field::new("number", ColumnType::F64),
+        Field::new("text", ColumnType::Text).nullable(),
+        Field::new("flag", ColumnType::Bool),
+    ];
+    let schema = Arc::new(Schema::new("spoilt", 1, fields).unwrap());
+    let column =
+        |ty: ColumnType, data| ColumnV1 { ty: ty.tag(), encoding: 0, validity: &[], offsets: &[], data };
+    let mut columns = [
+        column(ColumnType::Timestamp, ZEROS),
+        column(ColumnType::F64, ZEROS),
+        ColumnV1 { validity: &[0b101], offsets: OFFSETS, ..column(ColumnType::Text, "aé".as_bytes()) },
+        column(ColumnType::Bool, &[0b110]),
+    ];
+    let mut batch =
+        BatchV1 { schema: *schema.id().as_bytes(), first_sequence: 0, count: 3, flags: 0, columns: &[] };
+    spoil(&mut batch, &mut columns);
+    Batch::validate(archive::write(&BatchV1 { columns: &columns, ..batch }, 0), schema)
+}
+
+#[test]
+fn every_broken_rule_has_its_error() {
+    let valid = validate_spoilt(|_, _| {}).unwrap();
+    assert_eq!(
+        [0, 1, 2].map(|row| valid.column(1).value(row)),
+        [Value::Text("a"), Value::Null, Value::Text("é")]
+    );
+
+    let header = |spoil: fn(&mut BatchV1<'_>)| validate_spoilt(|batch, _| spoil(batch)).unwrap_err();
+    assert!(matches!(header(|batch| batch.schema[0] ^= 1), BatchError::WrongSchema { .. }));
+    assert_eq!(header(|batch| batch.count = 0), BatchError::RowCount(0));
+    assert_eq!(header(|batch| batch.count = 65_537), BatchError::RowCount(65_537));
+    assert_eq!(header(|batch| batch.flags = 2), BatchError::UnknownFlags(2));
+    assert!(matches!(
+        header(|batch| batch.first_sequence = u64::MAX - 3),
+        BatchError::SequenceOverflow { .. }
+    ));
+
+    let column = |at: usize, spoil: fn(&mut ColumnV1<'static>)| match validate_spoilt(|_, columns| {
+        spoil(&mut columns[at])
+    })
+    .unwrap_err()
+    {
+        BatchError::Column { error, .. } => error,
+        other => panic!("{other}"),
+    };
+    let length = |part, expected, found| ColumnError::Length { part, expected, found };
+    assert!(matches!(column(1, |c| c.ty = 3), ColumnError::Type { expected: ColumnType::F64, .. }));
+    assert_eq!(column(1, |c| c.encoding = 2), ColumnError::Encoding(2));
+    assert_eq!(column(2, |c| c.encoding = 1), ColumnError::Encoding(1), "text is never compressed");
+    assert_eq!(column(0, |c| c.validity = &[0b111]), ColumnError::NotNullable);
+    assert_eq!(column(1, |c| c.validity = &[0b111]), ColumnError::NotNullable);
+    assert_eq!(column(1, |c| c.data = &[0; 25]), length("data", 24, 25));
+    assert_eq!(column(1, |c| c.offsets = &[0; 16]), length("offsets", 0, 16));
+    assert_eq!(column(2, |c| c.validity = &[0b101, 0]), length("validity", 1, 2));
+    assert_eq!(column(2, |c| c.validity = &[0b1101]), ColumnError::BitmapTail("validity"));
+    assert_eq!(column(3, |c| c.data = &[0b1110]), ColumnError::BitmapTail("data"));
+    assert_eq!(column(3, |c| c.data = &[]), length("data", 1, 0));
+    assert_eq!(column(2, |c| c.offsets = &[0; 12]), length("offsets", 16, 12));
+    assert_eq!(
+        column(2, |c| c.offsets = &[1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0]),
+        ColumnError::Offsets { row: 0 }
+    );
+    assert_eq!(
+        column(2, |c| c.offsets = &[0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0]),
+        ColumnError::Offsets { row: 1 }
+    );
+    assert_eq!(
+        column(2, |c| c.offsets = &[0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0]),
+        ColumnError::Offsets { row: 2 }
+    );
+    assert_eq!(
+        column(2, |c| c.offsets = &[0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0]),
+        ColumnError::Utf8 { row: 1 }
+    );
+    assert_eq!(column(2, |c| c.data = b"a\xc3\x28"), ColumnError::Utf8 { row: 2 });
+}
+
+#[test]
+fn vectors_off_their_alignment_are_refused() {
+    let (schema, times, t, n) = readings(4);
+    let columns = [ColumnData::F64(&t).into(), ColumnData::I64(&n).into()];
+    let mut bytes = encode(&schema, 0, &times, &columns, EncodeOptions::default()).unwrap().to_vec();
+    // The first column entry's pointer to its data, moved by four bytes.
+    let entries = bytes.len() - archive::ROOT_BYTES - 4 - 3 * archive::COLUMN_BYTES;
+    let pointer = entries + 20;
+    assert_eq!(bytes[pointer..pointer + 4], (-(pointer as i32)).to_le_bytes());
+    bytes[pointer..pointer + 4].copy_from_slice(&(4 - pointer as i32).to_le_bytes());
+    bytes[pointer + 4..pointer + 8].copy_from_slice(&28u32.to_le_bytes());
+    let error = Batch::validate(Payload::copy_from(&bytes), schema).unwrap_err();
+    assert_eq!(error, BatchError::Column { column: "event time".into(), error: ColumnError::Misaligned });
 }
