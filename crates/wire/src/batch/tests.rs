@@ -263,13 +263,12 @@ fn every_broken_rule_has_its_error() {
         BatchError::SequenceOverflow { .. }
     ));
 
-    let column = |at: usize, spoil: fn(&mut ColumnV1<'static>)| match validate_spoilt(|_, columns| {
-        spoil(&mut columns[at])
-    })
-    .unwrap_err()
-    {
-        BatchError::Column { error, .. } => error,
-        other => panic!("{other}"),
+    let column = |at: usize, spoil: fn(&mut ColumnV1<'static>)| {
+        let refused = validate_spoilt(|_, columns| spoil(&mut columns[at]));
+        match refused.unwrap_err() {
+            BatchError::Column { error, .. } => error,
+            other => panic!("{other}"),
+        }
     };
     let length = |part, expected, found| ColumnError::Length { part, expected, found };
     assert!(matches!(column(1, |c| c.ty = 3), ColumnError::Type { expected: ColumnType::F64, .. }));
