@@ -73,6 +73,14 @@ impl Quarantine {
 impl Shelf {
     fn keep_all(mut self, refusals: &Receiver<Box<Refusal>>) {
         for refusal in refusals {
+            // Here and not in the writer's thread, which must not wait for whoever reads the log.
+            tracing::info!(
+                device = %refusal.from.device,
+                first_sequence = refusal.range.start,
+                code = refusal.code.name(),
+                reason = refusal.message,
+                "refused a batch"
+            );
             if let Err(e) = self.keep(&refusal) {
                 count_lost();
                 tracing::warn!(error = %e, directory = %self.directory.display(), "cannot keep a refused batch");

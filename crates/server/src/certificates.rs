@@ -96,7 +96,7 @@ impl Authority {
             Role::Device => "device",
             Role::Gateway => "gateway",
         };
-        let uri = format!("icecore:{role}:{}", name.path_segment());
+        let uri = format!("icecore:{role}:{}", name.percent_encoded());
         let mut params = leaf(&format!("Icecore {role}"));
         params.subject_alt_names.push(SanType::URI(uri.try_into()?));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];

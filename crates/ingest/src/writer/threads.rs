@@ -245,13 +245,6 @@ impl WriterThread {
         let decision = self.core.offer(submission);
         self.metrics.count(&decision, events, bytes);
         if let Decision::Refused(refusal) = decision {
-            tracing::info!(
-                device = %refusal.from.device,
-                first_sequence = refusal.range.start,
-                code = refusal.code.name(),
-                reason = refusal.message,
-                "refused a batch"
-            );
             self.quarantine.keep(refusal);
         }
     }

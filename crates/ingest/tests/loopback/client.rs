@@ -33,6 +33,10 @@ impl Client {
     pub(crate) async fn connect(server: &Server, identity: &Identity) -> Self {
         let connection = connect(&server.authority, server.address, identity).await;
         let (endpoint, connection) = connection.expect("the handshake succeeds");
+        Self::over(endpoint, connection).await
+    }
+
+    pub(crate) async fn over(endpoint: Endpoint, connection: Connection) -> Self {
         let (send, recv) = connection.open_bi().await.unwrap();
         let batches = connection.open_uni().await.unwrap();
         let session = ClientSession::new("test/1", 0, Duration::ZERO);
