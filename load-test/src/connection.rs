@@ -19,6 +19,8 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(60);
 const EVENT_BUFFER: usize = 1 << 14;
 /// Payload bytes a device holds until they are acked: the window's worth in flight and as much ready to follow.
 const SPOOL_BYTES: usize = 2 * Config::DEFAULT_WINDOW;
+/// The longest latency told apart from longer ones: an hour, in microseconds.
+const LONGEST_LATENCY: u64 = 3_600_000_000;
 
 /// Ack latencies of all connections, in microseconds.
 #[derive(Debug, Clone)]
@@ -26,7 +28,7 @@ pub(crate) struct Latencies(Arc<Mutex<Histogram<u64>>>);
 
 impl Latencies {
     pub(crate) fn new() -> Self {
-        let histogram = Histogram::new(3).expect("three significant digits are allowed");
+        let histogram = Histogram::new_with_max(LONGEST_LATENCY, 3).expect("the bounds are in order");
         Self(Arc::new(Mutex::new(histogram)))
     }
 

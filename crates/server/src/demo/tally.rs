@@ -10,6 +10,9 @@ use tokio::time::Instant;
 
 use super::acked::{Acked, AckedBatch};
 
+/// The longest latency told apart from longer ones: an hour, in microseconds.
+const LONGEST_LATENCY: u64 = 3_600_000_000;
+
 /// Shared between the clients' listeners and the screen.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tally(Arc<Mutex<Counts>>);
@@ -33,7 +36,7 @@ pub(super) struct Counts {
 
 impl Default for Counts {
     fn default() -> Self {
-        let latencies = Histogram::new(3).expect("three significant digits are allowed");
+        let latencies = Histogram::new_with_max(LONGEST_LATENCY, 3).expect("the bounds are in order");
         Self { acked: Acked::default(), killed: None, outage: None, latencies, readings: 0, weather_time: 0 }
     }
 }

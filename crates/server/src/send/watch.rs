@@ -16,6 +16,9 @@ use crate::table::count;
 /// Events of the connection that may wait to be read here: some seconds of acks at full speed.
 const EVENT_BUFFER: usize = 65_536;
 
+/// The longest latency told apart from longer ones: an hour, in microseconds.
+const LONGEST_LATENCY: u64 = 3_600_000_000;
+
 /// Follows the connection from its start.
 pub(super) struct Watch {
     gateway: Gateway,
@@ -45,7 +48,7 @@ impl Watch {
             bar: progress_bar(rows),
             rows,
             started,
-            latencies: Histogram::new(3).expect("three significant digits are supported"),
+            latencies: Histogram::new_with_max(LONGEST_LATENCY, 3).expect("the bounds are in order"),
         }
     }
 
