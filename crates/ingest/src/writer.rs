@@ -36,7 +36,8 @@ use crate::quarantine::Quarantine;
 pub struct WriterOptions {
     /// How the log is laid out, and which damage was accepted.
     pub log: icecore_log::Options,
-    /// Most bytes of batches that may wait for the writer; when they are reached, streams are no longer read.
+    /// Most bytes of batches that may wait for the writer (8 MiB at least); when they are reached, streams are no
+    /// longer read.
     pub queue_bytes: usize,
     /// zstd level of a block when there is no backlog; under backlog the writer steps down from it.
     pub zstd_level: i32,

@@ -1,6 +1,5 @@
-use std::path::PathBuf;
-
-use icecore_log::{Encoder, RealDisk};
+use icecore_log::disk::{Crash, SimDisk};
+use icecore_log::{CommitError, Encoder};
 use icecore_wire::limits::MAX_RANGES;
 use icecore_wire::{
     Batch, Column, ColumnData, ColumnType, DeviceName, EncodeOptions, Epoch, Field, Payload, Schema, encode,
@@ -8,31 +7,41 @@ use icecore_wire::{
 
 use super::*;
 
-/// A core on a real log in a scratch directory, with the disk's thread played by hand.
+/// A core on a simulated disk, with the threads around it played by hand.
 struct Bench {
+    disk: SimDisk,
     core: Core,
     committer: Committer,
     encoder: Encoder,
-    data: PathBuf,
-    _dir: tempfile::TempDir,
     received: i64,
 }
 
 impl Bench {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let data = dir.path().join("data");
-        let (core, committer, _) = Core::open(Arc::new(RealDisk), &data, Options::default(), 0).unwrap();
-        Self { core, committer, encoder: Encoder::new(), data, _dir: dir, received: 0 }
+        Self::on(SimDisk::new(0))
+    }
+
+    fn on(disk: SimDisk) -> Self {
+        // Small segments, so that histories roll them.
+        let options = Options { segment_bytes: 8 << 10, ..Options::default() };
+        let opened = Core::open(Arc::new(disk.clone()), Path::new("/data"), options, 0);
+        let (core, committer, _) = opened.unwrap();
+        Self { disk, core, committer, encoder: Encoder::new(), received: 0 }
     }
 
     /// Closes the log and opens it again, as a restart does.
     fn restart(self) -> Self {
-        let Self { core, committer, encoder, data, _dir, received } = self;
+        let Self { disk, core, committer, .. } = self;
         committer.close().unwrap();
         drop(core);
-        let (core, committer, _) = Core::open(Arc::new(RealDisk), &data, Options::default(), 0).unwrap();
-        Self { core, committer, encoder, data, _dir, received }
+        Self::on(disk)
+    }
+
+    /// Loses power and opens the log again.
+    fn lose_power(self) -> Self {
+        let Self { disk, .. } = self;
+        disk.crash(Crash::Power);
+        Self::on(disk)
     }
 
     fn cut(&mut self) -> RawBlock {
@@ -41,10 +50,14 @@ impl Bench {
     }
 
     fn commit(&mut self, block: RawBlock) -> Vec<String> {
+        self.try_commit(block).unwrap()
+    }
+
+    fn try_commit(&mut self, block: RawBlock) -> Result<Vec<String>, CommitError> {
         let mut encoded = self.encoder.encode(block, 1);
-        let committed = self.committer.commit(&mut encoded).unwrap();
+        let committed = self.committer.commit(&mut encoded)?;
         self.core.committed(&committed);
-        self.answers()
+        Ok(self.answers())
     }
 
     fn cut_and_commit(&mut self) -> Vec<String> {
@@ -242,6 +255,40 @@ fn schemas_may_evolve_and_not_change() {
         matches!(&decision, Decision::Refused(r) if r.code == Code::SchemaConflict),
         "learnt from the log"
     );
+}
+
+/// A device sends ten batches over and over; the power fails at a different change of the disk in each history.
+#[test]
+fn whenever_the_power_fails_nothing_acked_is_lost_and_nothing_is_stored_twice() {
+    for history in 0..1_000 {
+        let pump = attachment("pump", 1);
+        let mut bench = Bench::on(SimDisk::new(history));
+        bench.disk.go_down_after(history % 80);
+        let mut acked = 0;
+        for n in 0..10 {
+            bench.batch(&pump, 2 * n, &[n as i64, 0]);
+            let block = bench.cut();
+            let Ok(answers) = bench.try_commit(block) else { break };
+            assert_eq!(answers.len(), 1);
+            acked = 2 * (n + 1);
+        }
+        let mut bench = bench.lose_power();
+        let pump = attachment("pump", 1);
+        let stored =
+            bench.core.ledger().resolve(&pump.device, &pump.epoch).map_or(0, |epoch| epoch.stored().count());
+        assert!(stored >= acked, "history {history}: {acked} were acked, {stored} are stored");
+        for n in 0..10 {
+            let decision = bench.batch(&pump, 2 * n, &[n as i64, 0]);
+            let known = 2 * n < stored;
+            assert_eq!(
+                matches!(decision, Decision::Duplicate),
+                known,
+                "history {history}, batch {n}: {decision:?}"
+            );
+        }
+        bench.cut_and_commit();
+        assert_eq!(bench.core.durable_position(), 20, "history {history}");
+    }
 }
 
 #[cfg(feature = "mutants")]
