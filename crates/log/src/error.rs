@@ -19,7 +19,7 @@ pub enum LogError {
         source: io::Error,
     },
     /// Stored bytes are not what was once made durable.
-    #[error("damaged: {0}")]
+    #[error("damaged: {0}; to go on without it, accept it by its name, {name}", name = .0.name())]
     Damaged(Box<Damage>),
     /// Another process writes to this log.
     #[error("{} is locked: another process writes to this log; stop it first", file.display())]

@@ -193,7 +193,8 @@ impl Opening {
         };
         let disk = Arc::clone(&self.disk);
         let tail = if planted(Mutant::TrustPageCache) { Tail::Proven } else { Tail::Unproven };
-        let scanned = scan_segment(&*disk, &self.layout, newest, self.newest_limits(newest), tail, fold)?;
+        let limits = Limits::of_newest(newest, self.watermark.as_ref());
+        let scanned = scan_segment(&*disk, &self.layout, newest, limits, tail, fold)?;
         self.accept(scanned.damage.clone())?;
         self.facts += scanned.facts;
         self.received = self.received.max(scanned.extent.received);
@@ -209,7 +210,9 @@ impl Opening {
         let disk = Arc::clone(&self.disk);
         let directory = DirectoryFile::open_whole(&*disk, &self.layout, header)?.filter(|directory| {
             let Extent { blocks, positions, .. } = &directory.extent;
-            (blocks.end, positions.end) == (next.first_block, next.first_position)
+            // Where there was damage, the segment may have been restored since.
+            directory.damage().is_empty()
+                && (blocks.end, positions.end) == (next.first_block, next.first_position)
         });
         let directory = match directory {
             Some(directory) => directory,
@@ -217,6 +220,13 @@ impl Opening {
         };
         self.accept(directory.damage().to_vec())?;
         let Extent { chain, end, received, .. } = directory.extent;
+        let len = self.trim(header.number, end)?;
+        if len < end {
+            let what = format!("the segment is cut short: its blocks end at {end}");
+            let damage =
+                Damage { file: self.layout.segment(header.number), offset: len, what, positions: None };
+            self.accept(vec![damage])?;
+        }
         if directory.damage().is_empty() && chain != next.chain {
             let file = self.layout.segment(next.number);
             let what = "the segment does not continue the hash chain of the one before it".to_owned();
@@ -224,19 +234,7 @@ impl Opening {
         }
         self.facts += directory.facts(fold)?;
         self.received = self.received.max(received);
-        self.trim(header.number, end)
-    }
-
-    /// What the newest segment must hold: what the watermark says was durable, and the copy it was created with.
-    fn newest_limits(&self, header: &SegmentHeader) -> Limits {
-        let durable = header.first_block + u64::from(header.begins_with_copy);
-        let limits = Limits { durable, durable_position: header.first_position, stop: None };
-        match self.watermark {
-            Some(mark) if mark.next_block >= durable => {
-                Limits { durable: mark.next_block, durable_position: mark.position, ..limits }
-            }
-            _ => limits,
-        }
+        Ok(())
     }
 
     fn check_nothing_lost(&mut self) -> Result<(), LogError> {
@@ -360,17 +358,19 @@ impl Opening {
             return Ok(());
         }
         write_directory(&*self.disk, &self.layout, tail)?;
-        self.trim(segment, end)
+        self.trim(segment, end)?;
+        Ok(())
     }
 
-    /// Gives back what a segment does not use behind its last block.
-    fn trim(&self, number: u64, end: u64) -> Result<(), LogError> {
+    /// Gives back what a segment does not use behind its last block. Returns its length before.
+    fn trim(&self, number: u64, end: u64) -> Result<u64, LogError> {
         let path = self.layout.segment(number);
         let file = self.disk.open(&path, Access::Write).map_err(LogError::io("open", &path))?;
-        if file.len().map_err(LogError::io("read the length of", &path))? > end {
+        let len = file.len().map_err(LogError::io("read the length of", &path))?;
+        if len > end {
             file.set_len(end).map_err(LogError::io("cut", &path))?;
         }
-        Ok(())
+        Ok(len)
     }
 
     fn remove_superseded(&self) -> Result<(), LogError> {

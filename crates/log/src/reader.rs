@@ -216,11 +216,7 @@ fn last_whole_block(disk: &dyn Disk, layout: &Layout, segments: &Segments) -> Re
             mark.map_or(End { block: 0, position: 0 }, |m| End { block: m.next_block, position: m.position })
         );
     };
-    let mut limits =
-        Limits { durable: newest.first_block, durable_position: newest.first_position, stop: None };
-    if let Some(mark) = mark.filter(|mark| mark.log == newest.log && mark.next_block >= newest.first_block) {
-        limits = Limits { durable: mark.next_block, durable_position: mark.position, stop: None };
-    }
+    let limits = Limits::of_newest(newest, mark.as_ref());
     let mut walk = Walk::open(disk, layout, newest, limits)?;
     let mut last = None;
     loop {

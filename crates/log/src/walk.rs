@@ -7,6 +7,7 @@ use crate::block::{BLOCK_HEADER_BYTES, BlockHeader, BlockReader, Chain, DecodedB
 use crate::disk::{Access, Disk, DiskFile};
 use crate::error::{Damage, LogError};
 use crate::segment::{ALIGNMENT, Layout, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::watermark::Watermark;
 
 /// Bytes read at once when looking for a block behind damage.
 const SEARCH_BYTES: usize = 1 << 20;
@@ -23,6 +24,17 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    /// Of the newest segment: it holds what the watermark says was durable, and the copy it was created with.
+    pub(crate) fn of_newest(header: &SegmentHeader, watermark: Option<&Watermark>) -> Self {
+        let durable = header.first_block + u64::from(header.begins_with_copy);
+        match watermark {
+            Some(mark) if mark.log == header.log && mark.next_block >= durable => {
+                Self { durable: mark.next_block, durable_position: mark.position, stop: None }
+            }
+            _ => Self { durable, durable_position: header.first_position, stop: None },
+        }
+    }
+
     /// Of a segment that is followed by another.
     pub(crate) fn up_to(next: &SegmentHeader) -> Self {
         Self::exactly(next.first_block, next.first_position)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use icecore_wire::Payload;
 use zstd::bulk::Compressor;
 
-use super::{BLOCK_HEADER_BYTES, BlockHeader, Chain, Codec, chain_after};
+use super::{BLOCK_HEADER_BYTES, BlockHeader, Chain, Codec, MAX_BLOCK_BYTES, chain_after};
 use crate::directory::Directory;
 use crate::fields::crc32c;
 use crate::record::pad;
@@ -127,6 +127,12 @@ impl Encoder {
     /// arguments.
     #[must_use]
     pub fn encode(&mut self, block: RawBlock, level: i32) -> EncodedBlock {
+        // A reader refuses more, so none may be written.
+        assert!(
+            block.records.bytes() <= MAX_BLOCK_BYTES as usize,
+            "block {} is too large",
+            block.place.number
+        );
         block.records.assemble(&mut self.section);
         let codec = self.pack(level);
         let packed = match codec {

@@ -255,3 +255,42 @@ fn restarts_leave_no_files_behind() {
         sim.files().iter().filter(|(file, _)| file.extension().is_some_and(|e| e == "hot")).count();
     assert!(segments <= 12, "{segments} segments");
 }
+
+#[test]
+fn a_segment_that_was_restored_is_whole_again() {
+    let (sim, disk) = killed_log(24);
+    drop(Log::open(&disk, data()).unwrap());
+    let whole = seen(&disk).unwrap();
+    for (file, _) in sim.files().into_iter().filter(|(file, _)| file.extension().is_some_and(|e| e == "dir"))
+    {
+        disk.remove(&file).unwrap();
+    }
+    sim.flip_bit(&segment(0), 700 * 8);
+    assert!(Log::open(&disk, data()).is_err());
+    sim.flip_bit(&segment(0), 700 * 8);
+    drop(Log::open(&disk, data()).unwrap());
+    assert_eq!(seen(&disk).unwrap(), whole);
+}
+
+#[test]
+fn a_missing_or_short_segment_is_damage() {
+    let (sim, disk) = killed_log(40);
+    let mut log = Log::open(&disk, data()).unwrap();
+    log.commit(0).unwrap();
+    drop(log);
+    let segments = sim.files().into_iter().filter(|(file, _)| file.extension().is_some_and(|e| e == "hot"));
+    for (file, len) in segments {
+        let original = disk.open(&file, Access::Read).unwrap();
+        let mut bytes = vec![0; len as usize];
+        original.read_at(&mut bytes, 0).unwrap();
+        disk.remove(&file).unwrap();
+        assert!(matches!(seen(&disk), Err(LogError::Damaged(_))), "{}", file.display());
+        assert!(matches!(Log::open(&disk, data()), Err(LogError::Damaged(_))), "{}", file.display());
+        let short = disk.open(&file, Access::Write).unwrap();
+        short.write_at(&bytes[..1024], 0).unwrap();
+        assert!(matches!(seen(&disk), Err(LogError::Damaged(_))), "{}", file.display());
+        assert!(matches!(Log::open(&disk, data()), Err(LogError::Damaged(_))), "{}", file.display());
+        short.write_at(&bytes, 0).unwrap();
+    }
+    drop(Log::open(&disk, data()).unwrap());
+}
