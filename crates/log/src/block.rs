@@ -171,3 +171,62 @@ impl BlockHeader {
 pub(crate) fn chain_after(header: &[u8]) -> Chain {
     *blake3::hash(header).as_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn header() -> BlockHeader {
+        BlockHeader {
+            nonce: [7; 16],
+            number: 3,
+            first_position: 1000,
+            events: 50,
+            received: -1,
+            records: 2,
+            packed_len: 100,
+            plain_len: 200,
+            verbatim_len: 32,
+            codec: Codec::Zstd,
+            previous: [1; 32],
+            body_hash: [2; 32],
+            body_crc: 0xdead_beef,
+        }
+    }
+
+    #[test]
+    fn a_header_comes_back() {
+        let bytes = header().encode();
+        assert_eq!(bytes.len(), BLOCK_HEADER_BYTES);
+        assert_eq!(BlockHeader::decode(&bytes, &[7; 16]), Some(header()));
+        assert_eq!(BlockHeader::decode(&bytes, &[8; 16]), None, "of another segment");
+    }
+
+    #[test]
+    fn what_would_overflow_is_no_header() {
+        for bad in [
+            BlockHeader { events: u64::MAX, ..header() },
+            BlockHeader { plain_len: MAX_BLOCK_BYTES + 1, ..header() },
+            BlockHeader { codec: Codec::Stored, ..header() },
+            BlockHeader { verbatim_len: 8, ..header() },
+        ] {
+            assert_eq!(BlockHeader::decode(&bad.encode(), &[7; 16]), None, "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_header_or_none(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = BlockHeader::decode(&bytes, &[7; 16]);
+        }
+
+        #[test]
+        fn a_changed_bit_makes_it_none(bit in 0..BLOCK_HEADER_BYTES * 8) {
+            let mut bytes = header().encode();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_eq!(BlockHeader::decode(&bytes, &[7; 16]), None);
+        }
+    }
+}

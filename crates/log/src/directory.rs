@@ -5,6 +5,8 @@
 
 mod file;
 mod stored;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::ops::Range;

@@ -171,3 +171,65 @@ pub(crate) fn parse(section: &[u8], at: usize) -> Option<(RawRecord<'_>, usize)>
     };
     Some((record, (at + RECORD_HEADER_BYTES + body_len).next_multiple_of(16)))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_record_or_none(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0_u8..7) {
+            let _ = parse(&bytes, 0);
+            // With a kind and a length that fit, the rest is reached.
+            let mut bytes = bytes;
+            if let Some(body) = bytes.len().checked_sub(RECORD_HEADER_BYTES) {
+                bytes[0] = kind;
+                bytes[4..8].copy_from_slice(&(body as u32).to_le_bytes());
+            }
+            let _ = parse(&bytes, 0);
+        }
+
+        #[test]
+        fn records_follow_one_another(
+            (first_sequence, count, payload) in (0..u64::MAX / 2, any::<u32>(), prop::collection::vec(any::<u8>(), 0..100)),
+            (code, message) in (any::<u16>(), ".{0,20}"),
+            range in any::<std::ops::Range<u64>>(),
+            name in "[^\\p{Cc}]{1,20}",
+        ) {
+            let digest = Digest::of(&payload);
+            let source = Source { device: name.parse().unwrap(), epoch: Epoch::from_bytes([9; 16]), number: 4 };
+            let payload_len = payload.len() as u32;
+            let fields = BatchFields { source: 1, schema: 2, first_sequence, count, payload_len, digest, verbatim: false };
+            let mut section = Vec::new();
+            push_source(&mut section, 1, &source);
+            push_batch(&mut section, &fields);
+            section.extend_from_slice(&payload);
+            pad(&mut section);
+            push_refused(&mut section, 1, &range, code, &digest, &message);
+            push_dropped(&mut section, 1, &range);
+
+            let (record, at) = parse(&section, 0).unwrap();
+            let RawRecord::Source { id: 1, source: read } = record else { panic!("{record:?}") };
+            prop_assert_eq!(&*read, &source);
+            let (record, at) = parse(&section, at).unwrap();
+            let RawRecord::Batch { fields: read, payload: place } = record else { panic!("{record:?}") };
+            prop_assert_eq!(
+                (read.source, read.schema, read.first_sequence, read.count, read.digest, read.verbatim),
+                (1, 2, first_sequence, count, digest, false)
+            );
+            prop_assert_eq!(place.start % 16, 0);
+            prop_assert_eq!(&section[place], &payload[..]);
+            let (record, at) = parse(&section, at).unwrap();
+            let RawRecord::Refused { source: 1, range: read, code: c, digest: d, message: m } = record else {
+                panic!("{record:?}")
+            };
+            prop_assert_eq!((read, c, d, m), (range.clone(), code, digest, &message[..]));
+            let (record, at) = parse(&section, at).unwrap();
+            let RawRecord::Dropped { source: 1, range: read } = record else { panic!("{record:?}") };
+            prop_assert_eq!(read, range);
+            prop_assert_eq!(at, section.len());
+        }
+    }
+}
