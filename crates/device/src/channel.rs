@@ -101,23 +101,21 @@ impl Channel {
         let mut next = self.next_sequence.lock().expect("a sequence is never left half changed");
         let mut report = self.link.watchers.report();
         let admission = self.outbox().admit(self.link.config.when_full, &mut report);
+        if matches!(admission, Ok(Admission::Room)) {
+            let (count, payload) = encode(*next)?;
+            *next += u64::from(count);
+            self.outbox().push(Arc::clone(schema), count, payload, &mut report);
+        }
+        drop(next);
         if !report.is_empty() {
             self.link.watchers.publish(&report);
         }
-        if admission? == Admission::Full {
-            self.work_on_disk();
-            return Ok(Admission::Full);
-        }
-        let (count, payload) = encode(*next)?;
-        *next += u64::from(count);
-        self.outbox().push(Arc::clone(schema), count, payload);
-        drop(next);
         match self.files {
-            // The link hears of it when it is fsynced.
+            // The link hears of a batch when it is fsynced.
             Some(_) => self.work_on_disk(),
             None => self.signal(),
         }
-        Ok(Admission::Room)
+        admission
     }
 
     /// Tells the link that there is something to send or to ask.
@@ -156,20 +154,22 @@ impl Channel {
         loop {
             let Some(work) = self.outbox().next_disk_work() else { break };
             let done = files.perform(&work);
-            let mut report = self.link.watchers.report();
             if let Err(failure) = &done {
                 tracing::error!(device = %self.name, %failure, "the spool's disk failed; nothing more is recorded");
                 self.link.set_error(failure.to_string());
             }
             let failed = done.is_err();
+            let mut report = self.link.watchers.report();
             self.outbox().disk_work_done(&work, done, &mut report);
             self.link.watchers.publish(&report);
             self.progress.notify_waiters();
             self.signal();
             if failed {
-                break;
+                return;
             }
         }
+        // For those who wait until nothing is left to do.
+        self.progress.notify_waiters();
     }
 
     /// What has not reached `level` of what was cut before `mark`, if anything.

@@ -17,6 +17,8 @@ const MAX_ATTEMPT: Duration = Duration::from_secs(10);
 /// TLS alerts, as QUIC carries them (RFC 9001, section 4.8): a certificate that the other side does not accept.
 const CERTIFICATE_ALERTS: std::ops::RangeInclusive<u8> = 41..=49;
 const CERTIFICATE_REQUIRED: u8 = 116;
+/// The certificate of another CA of the same name: its signature does not verify.
+const DECRYPT_ERROR: u8 = 51;
 
 /// Makes connections to one server.
 pub(super) struct Dialer {
@@ -91,7 +93,7 @@ pub(super) fn meaning_of(error: &ConnectionError) -> Disconnect {
 
 fn is_certificate_alert(code: TransportErrorCode) -> bool {
     let certificate = |alert| code == TransportErrorCode::crypto(alert);
-    CERTIFICATE_ALERTS.chain([CERTIFICATE_REQUIRED]).any(certificate)
+    CERTIFICATE_ALERTS.chain([CERTIFICATE_REQUIRED, DECRYPT_ERROR]).any(certificate)
 }
 
 /// The host of `host:port`, without the brackets of an IPv6 address.

@@ -180,8 +180,21 @@ impl From<Disconnect> for Ended {
     }
 }
 
+/// However the task ends, with its runtime for one, everything that the link holds is let go of.
+struct LastDuty(Arc<Link>);
+
+impl Drop for LastDuty {
+    fn drop(&mut self) {
+        self.0.channels().clear();
+        locked(&self.0.ready).clear();
+        self.0.watchers.end();
+        self.0.stopped.send_replace(true);
+    }
+}
+
 /// Connects, pumps, and connects again, until the link is stopped.
 async fn run(link: Arc<Link>, mut dialer: Dialer) {
+    let _last_duty = LastDuty(Arc::clone(&link));
     let mut wait = Wait::new(link.config.backoff);
     while !link.is_stopping() {
         let began = Instant::now();
@@ -203,10 +216,6 @@ async fn run(link: Arc<Link>, mut dialer: Dialer) {
         let _ = tokio::time::timeout(retry_in, stop.wait_for(|stop| *stop)).await;
     }
     dialer.finish().await;
-    link.channels().clear();
-    locked(&link.ready).clear();
-    link.watchers.end();
-    link.stopped.send_replace(true);
 }
 
 /// One connection from the attempt to its end.

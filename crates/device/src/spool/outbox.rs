@@ -158,7 +158,7 @@ impl Outbox {
     }
 
     /// Appends a batch that was admitted.
-    pub(crate) fn push(&mut self, schema: Arc<Schema>, count: u32, payload: Payload) {
+    pub(crate) fn push(&mut self, schema: Arc<Schema>, count: u32, payload: Payload, report: &mut Report) {
         let (first, length) = (self.current().next_sequence, payload.len());
         let epoch = self.current().epoch;
         let (place, state) = match &mut self.backing {
@@ -172,7 +172,11 @@ impl Outbox {
         let length = u32::try_from(length).expect("a payload is at most MAX_BATCH_BYTES");
         let payload = Some(payload);
         let batch = Queued { first, count, length, schema, payload, place, state, sent_before: false };
+        let range = batch.range();
         self.current().push(batch);
+        if let Some(level) = self.current().known_ahead(&range) {
+            self.reached(epoch, level, &range.into(), Instant::now(), report);
+        }
     }
 
     /// Moves up to about `budget` bytes of batches to `out`, older epochs first. Returns the bytes taken.
@@ -195,7 +199,7 @@ impl Outbox {
     /// The server attached an epoch, and says what it has of it.
     pub(crate) fn attached(&mut self, epoch: Epoch, attached: &Attached, now: Instant, report: &mut Report) {
         let Some(queue) = self.queue(epoch) else { return };
-        queue.attachment = Attachment::Attached(attached.alias);
+        queue.attached(attached.alias, &attached.stored, &attached.settled);
         let device = self.device.clone();
         report.event(|| {
             let (epoch_number, stored) = (attached.epoch_number, attached.stored.count());
@@ -373,13 +377,14 @@ impl Outbox {
         }
     }
 
-    /// Everything of `epoch` before `through` is fsynced: it may be sent, and what is beyond the cache let go.
+    /// Everything of `epoch` before `through` is fsynced: it may be sent. What is beyond the cache is let go of; while
+    /// older batches have to be read back first, so is everything new, or it would take the room they need.
     fn synced(&mut self, epoch: Epoch, through: u64) {
-        let excess = self.held.saturating_sub(CACHE_BYTES);
+        let beyond_cache = self.held.saturating_sub(CACHE_BYTES);
         let Some(queue) = self.queue(epoch) else { return };
         queue.synced(through);
-        let unloaded = if excess > 0 { queue.unload_newest(excess) } else { 0 };
-        self.held -= unloaded;
+        let excess = if queue.is_behind() { usize::MAX } else { beyond_cache };
+        self.held -= queue.unload_newest(excess);
     }
 
     /// A batch on disk cannot be read any more.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use icecore_wire::{Epoch, Payload, Schema, SequenceRanges};
+use icecore_wire::{Epoch, Level, Payload, Schema, SequenceRanges};
 
 /// A batch that waits for its ack.
 #[derive(Debug)]
@@ -94,6 +94,8 @@ pub(crate) struct EpochQueue {
     pub(crate) archived: SequenceRanges,
     /// Sequences that will never be stored: refused, or dropped and settled.
     pub(crate) given_up: SequenceRanges,
+    /// What the server has of batches that are still to be cut: a source that is read again makes the same ones.
+    ahead: Vec<(Level, SequenceRanges)>,
     entries: VecDeque<Queued>,
     /// Entries before this index were sent on the present connection, or are deferred or settled.
     cursor: usize,
@@ -111,6 +113,7 @@ impl EpochQueue {
             unreported: SequenceRanges::new(),
             archived: SequenceRanges::new(),
             given_up: SequenceRanges::new(),
+            ahead: Vec::new(),
             entries: VecDeque::new(),
             cursor: 0,
             deferred: 0,
@@ -124,6 +127,19 @@ impl EpochQueue {
         self.next_sequence = batch.end();
         self.unsettled += 1;
         self.entries.push_back(batch);
+    }
+
+    /// Remembers what the server has beyond the batches cut so far.
+    pub(crate) fn attached(&mut self, alias: u32, stored: &SequenceRanges, settled: &SequenceRanges) {
+        self.attachment = Attachment::Attached(alias);
+        let known = [(Level::Durable, stored), (Level::Settled, settled)];
+        let ahead = known.into_iter().filter(|(_, ranges)| ranges.next() > self.next_sequence);
+        self.ahead = ahead.map(|(level, ranges)| (level, ranges.clone())).collect();
+    }
+
+    /// Whether the server had a batch before it was cut.
+    pub(crate) fn known_ahead(&self, range: &Range<u64>) -> Option<Level> {
+        self.ahead.iter().find(|(_, ranges)| ranges.covers(range)).map(|(level, _)| *level)
     }
 
     /// Batches that are not settled.
@@ -183,10 +199,18 @@ impl EpochQueue {
 
     /// Whether [`EpochQueue::take`] would find a batch that was not sent yet.
     pub(crate) fn is_sendable(&self) -> bool {
+        let ready = |entry: &Queued| entry.state == State::Waiting && entry.payload.is_some();
+        matches!(self.attachment, Attachment::Attached(_)) && self.next_unsent().is_some_and(ready)
+    }
+
+    /// Whether the next batch to be sent has to be read from disk first.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.next_unsent().is_some_and(|entry| entry.state == State::Waiting && entry.payload.is_none())
+    }
+
+    fn next_unsent(&self) -> Option<&Queued> {
         let unsent = |entry: &&Queued| matches!(entry.state, State::Unsynced | State::Waiting);
-        let next = self.entries.range(self.cursor..).find(unsent);
-        matches!(self.attachment, Attachment::Attached(_))
-            && next.is_some_and(|entry| entry.state == State::Waiting && entry.payload.is_some())
+        self.entries.range(self.cursor..).find(unsent)
     }
 
     /// The next batches to be sent whose payload is only on disk, until `budget` bytes are reached. At least one.

@@ -335,7 +335,7 @@ impl Session {
             self.acks.push((Instant::now() + faults.ack_delay, alias, range, Level::Durable));
         }
         self.batches += 1;
-        if faults.drop_after == Some(self.batches) {
+        if faults.drop_after.is_some_and(|after| self.batches >= after) {
             faults.drop_after = None;
             return true;
         }

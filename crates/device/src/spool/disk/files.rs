@@ -94,13 +94,15 @@ impl SpoolFiles {
                 write_frame(file, append.kind, append.content.bytes(), &mut bytes);
             }
             let path = file_path(&self.dir, file.number);
-            let created = self.newest.as_ref().is_none_or(|(id, _)| *id != file);
-            if created {
-                let handle = OpenOptions::new().create_new(true).read(true).write(true).open(&path);
-                self.newest = Some((file, handle.map_err(failed(&path, "create"))?));
-                self.files.insert(file.number, file);
-            }
-            let (_, handle) = self.newest.as_ref().expect("just opened");
+            let created = run[0].offset == 0;
+            let handle = match &self.newest {
+                Some((id, handle)) if *id == file => handle,
+                _ => {
+                    let handle = OpenOptions::new().create_new(created).write(true).open(&path);
+                    self.files.insert(file.number, file);
+                    &self.newest.insert((file, handle.map_err(failed(&path, "open"))?)).1
+                }
+            };
             handle.write_all_at(&bytes, run[0].offset).map_err(failed(&path, "write"))?;
             handle.sync_data().map_err(failed(&path, "fsync"))?;
             if created {

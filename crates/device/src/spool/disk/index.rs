@@ -177,10 +177,10 @@ impl DiskIndex {
 
     /// Frees every file but the newest that holds no unsettled batch.
     pub(super) fn free_settled(&mut self) {
-        let newest = self.next_number - 1;
         let Self { files, used, work, drops, .. } = self;
+        let newest = files.back().map(|file| file.id);
         files.retain(|file| {
-            let keep = file.live > 0 || file.id.number == newest;
+            let keep = file.live > 0 || Some(file.id) == newest;
             if !keep {
                 *used -= file.bytes;
                 work.frees.push(file.id);

@@ -1,0 +1,267 @@
+//! The spool on disk, across crashes and clean closes of the device, and of the server.
+
+mod fake;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fake::FakeServer;
+use icecore_device::{
+    Backoff, BatchPolicy, Code, ColumnType, Config, ConnectError, Device, Field, Level, Schema,
+    SequenceRanges, Spool, SpoolError, Value, WhenFull,
+};
+use tokio::runtime::Runtime;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const PLENTY: u64 = 64 << 20;
+
+fn config(server: &FakeServer) -> Config {
+    let batch = BatchPolicy { max_rows: 10, max_age: None, ..BatchPolicy::default() };
+    let backoff = Backoff { min: Duration::from_millis(20), max: Duration::from_millis(200) };
+    let identity = server.authority().identity("icecore:device:a");
+    Config::new(server.address.to_string(), identity).batch(batch).backoff(backoff)
+}
+
+fn spool(dir: &Path, max_bytes: u64) -> Spool {
+    Spool::Disk { dir: dir.to_owned(), max_bytes }
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Records `rows` events and waits until they are in the spool's files.
+async fn record(device: &Device, rows: std::ops::Range<i64>) {
+    let schema = Schema::new("test", 1, vec![Field::new("n", ColumnType::I64)]).unwrap();
+    let mut recorder = device.recorder(Arc::new(schema));
+    for n in rows {
+        recorder.row(n, &[Value::I64(n)]).await.unwrap();
+    }
+    recorder.cut().await.unwrap();
+}
+
+/// A life of the device that ends by SIGKILL, after `rows` events were recorded while the server is away.
+fn killed_after(config: Config, dir: &Path, rows: std::ops::Range<i64>) {
+    let runtime = runtime();
+    runtime.block_on(async {
+        let device = Device::connect(config, spool(dir, PLENTY)).unwrap();
+        record(&device, rows).await;
+        // Until the blocking thread has fsynced; nothing tells so to the outside.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    });
+    runtime.shutdown_background();
+}
+
+fn spool_files(dir: &Path) -> Vec<PathBuf> {
+    let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = paths.filter(|path| path.extension().is_some_and(|e| e == "spool")).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_killed_device_delivers_under_the_old_epoch_and_records_under_a_new_one() {
+    let mut server = FakeServer::start();
+    server.kill();
+    let dir = tempfile::tempdir().unwrap();
+    killed_after(config(&server), dir.path(), 0..100);
+    killed_after(config(&server), dir.path(), 0..50);
+    server.revive();
+    runtime().block_on(async {
+        let device = Device::connect(config(&server), spool(dir.path(), PLENTY)).unwrap();
+        record(&device, 0..30).await;
+        device.close(PATIENCE).await.unwrap();
+    });
+    let mut counts: Vec<_> = server.stored("a").iter().map(SequenceRanges::count).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [30, 50, 100]);
+    assert_eq!(server.memory().duplicates, 0);
+    assert_eq!(spool_files(dir.path()).len(), 1, "what was acked is trimmed");
+}
+
+#[test]
+fn a_clean_close_goes_on_with_the_epoch_and_delivers_what_was_left() {
+    let mut server = FakeServer::start();
+    server.kill();
+    let dir = tempfile::tempdir().unwrap();
+    let mut epochs = Vec::new();
+    for life in 0..3 {
+        runtime().block_on(async {
+            let device = Device::connect(config(&server), spool(dir.path(), PLENTY)).unwrap();
+            epochs.push(device.epoch());
+            record(&device, life * 20..(life + 1) * 20).await;
+            device.close(Duration::from_millis(100)).await.unwrap_err();
+        });
+    }
+    assert!(epochs.iter().all(|epoch| *epoch == epochs[0]), "{epochs:?}");
+    server.revive();
+    runtime().block_on(async {
+        let device = Device::connect(config(&server), spool(dir.path(), PLENTY)).unwrap();
+        device.flush(Level::Durable, PATIENCE).await.unwrap();
+    });
+    assert_eq!(server.stored("a"), [(0..60).into()]);
+}
+
+#[test]
+fn a_copied_spool_starts_a_new_epoch() {
+    let server = FakeServer::start();
+    let dir = tempfile::tempdir().unwrap();
+    let (original, copy) = (dir.path().join("original"), dir.path().join("copy"));
+    let open = |dir: &Path| {
+        runtime().block_on(async {
+            let device = Device::connect(config(&server), spool(dir, PLENTY)).unwrap();
+            let epoch = device.epoch();
+            record(&device, 0..20).await;
+            device.close(PATIENCE).await.unwrap();
+            epoch
+        })
+    };
+    let first = open(&original);
+    fs::create_dir(&copy).unwrap();
+    for entry in fs::read_dir(&original).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
+    }
+    assert_ne!(open(&copy), first);
+    assert_eq!(open(&original), first);
+    // Restored in place: the same inode with older content.
+    let newest = spool_files(&original).pop().unwrap();
+    let content = fs::read(&newest).unwrap();
+    fs::write(&newest, content).unwrap();
+    assert_ne!(open(&original), first);
+}
+
+#[test]
+fn a_spool_is_for_one_process() {
+    let server = FakeServer::start();
+    let dir = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let first = Device::connect(config(&server), spool(dir.path(), PLENTY)).unwrap();
+        let second = Device::connect(config(&server), spool(dir.path(), PLENTY));
+        assert!(matches!(second, Err(ConnectError::Spool(SpoolError::InUse { .. }))));
+        first.close(PATIENCE).await.unwrap();
+        Device::connect(config(&server), spool(dir.path(), PLENTY)).unwrap();
+    });
+}
+
+#[test]
+fn a_torn_tail_costs_only_what_was_never_sent() {
+    let mut server = FakeServer::start();
+    server.kill();
+    let dir = tempfile::tempdir().unwrap();
+    killed_after(config(&server), dir.path(), 0..100);
+    let file = spool_files(dir.path()).pop().unwrap();
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..bytes.len() - 20]).unwrap();
+    server.revive();
+    runtime().block_on(async {
+        let device = Device::connect(config(&server), spool(dir.path(), PLENTY)).unwrap();
+        device.flush(Level::Durable, PATIENCE).await.unwrap();
+    });
+    assert!(server.stored("a").contains(&(0..90).into()), "{:?}", server.stored("a"));
+}
+
+#[test]
+fn damage_within_the_spool_is_reported_as_dropped() {
+    let mut server = FakeServer::start();
+    server.kill();
+    let dir = tempfile::tempdir().unwrap();
+    // Small files: damage in the first must not take the second along.
+    runtime().block_on(async {
+        let device = Device::connect(config(&server), spool(dir.path(), 1 << 20)).unwrap();
+        record(&device, 0..3000).await;
+        device.close(Duration::from_millis(100)).await.unwrap_err();
+    });
+    let files = spool_files(dir.path());
+    assert!(files.len() > 1, "{files:?}");
+    let mut bytes = fs::read(&files[0]).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&files[0], bytes).unwrap();
+    server.revive();
+    runtime().block_on(async {
+        let device = Device::connect(config(&server), spool(dir.path(), 1 << 20)).unwrap();
+        device.flush(Level::Durable, PATIENCE).await.unwrap();
+        device.close(PATIENCE).await.unwrap();
+    });
+    let memory = server.memory();
+    let kept = memory.epochs.values().find(|kept| !kept.stored.is_empty()).unwrap();
+    assert!(!kept.settled.is_empty());
+    let mut all = kept.stored.clone();
+    all.insert_all(&kept.settled);
+    assert_eq!(all, (0..3000).into(), "every sequence is stored or known to be dropped");
+}
+
+#[test]
+fn a_full_spool_drops_whole_files_and_remembers_it_across_a_crash() {
+    let mut server = FakeServer::start();
+    server.kill();
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&server).when_full(WhenFull::DropOldest);
+    let life = runtime();
+    let dropped = life.block_on(async {
+        let device = Device::connect(config.clone(), spool(dir.path(), 256 << 10)).unwrap();
+        record(&device, 0..10_000).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        device.stats().events_dropped
+    });
+    life.shutdown_background();
+    assert!(dropped > 1000, "{dropped}");
+    let bytes: u64 = spool_files(dir.path()).iter().map(|file| fs::metadata(file).unwrap().len()).sum();
+    assert!(bytes < 512 << 10, "{bytes} bytes");
+    server.revive();
+    runtime().block_on(async {
+        let device = Device::connect(config, spool(dir.path(), 256 << 10)).unwrap();
+        device.flush(Level::Durable, PATIENCE).await.unwrap();
+        device.close(PATIENCE).await.unwrap();
+    });
+    let memory = server.memory();
+    let kept = memory.epochs.values().find(|kept| !kept.stored.is_empty()).unwrap();
+    assert_eq!(kept.settled, (0..dropped).into());
+    assert_eq!(kept.stored, (dropped..10_000).into());
+}
+
+#[test]
+fn a_backlog_larger_than_the_cache_is_read_back_and_sent() {
+    let mut server = FakeServer::start();
+    server.kill();
+    let dir = tempfile::tempdir().unwrap();
+    let batch = BatchPolicy { max_rows: 10_000, max_bytes: 512 << 10, max_age: None };
+    let config = config(&server).batch(batch);
+    runtime().block_on(async {
+        let device = Device::connect(config.clone(), spool(dir.path(), PLENTY)).unwrap();
+        record(&device, 0..1_000_000).await;
+        device.close(Duration::from_millis(100)).await.unwrap_err();
+    });
+    server.revive();
+    runtime().block_on(async {
+        let device = Device::connect(config, spool(dir.path(), PLENTY)).unwrap();
+        record(&device, 0..100_000).await;
+        device.close(PATIENCE).await.unwrap();
+    });
+    assert_eq!(server.stored("a"), [(0..1_100_000).into()]);
+}
+
+#[test]
+fn a_batch_refused_for_good_is_kept_for_people() {
+    let server = FakeServer::start();
+    server.faults().reject.insert(10);
+    let dir = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let device = Device::connect(config(&server), spool(dir.path(), PLENTY)).unwrap();
+        record(&device, 0..30).await;
+        device.close(PATIENCE).await.unwrap();
+        let kept = dir.path().join("rejected").join(format!(
+            "{}-10-{}.batch",
+            device_epoch(&server),
+            Code::MalformedBatch.name()
+        ));
+        assert!(kept.exists(), "{}", kept.display());
+    });
+}
+
+fn device_epoch(server: &FakeServer) -> icecore_device::Epoch {
+    server.memory().epochs.keys().next().unwrap().1
+}
