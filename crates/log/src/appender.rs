@@ -202,7 +202,8 @@ impl Appender {
             finished: self.segment.finished.take(),
         };
         let age = i128::from(self.received) - i128::from(self.segment.begun);
-        let is_full = self.progress.full_segment.load(Ordering::Acquire) == self.segment.number;
+        let is_full = self.progress.full_segment.load(Ordering::Acquire) == self.segment.number
+            || self.segment.directory.is_full();
         if is_full || age >= self.options.segment_age.as_nanos() as i128 {
             self.roll();
         }

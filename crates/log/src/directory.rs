@@ -32,10 +32,16 @@ pub struct BatchEntry {
     pub position: u64,
 }
 
+/// A segment with this many batches is followed by a new one, however small they are: its directory is in memory,
+/// with about 64 bytes for each.
+const MAX_BATCHES: usize = 1 << 20;
+
 /// The directory of one segment in memory.
 #[derive(Debug)]
 pub(crate) struct Directory {
     first_block: u64,
+    /// All batches together.
+    batches: usize,
     /// The received time of every block.
     blocks: Vec<i64>,
     source_ids: HashMap<(DeviceName, Epoch), u32>,
@@ -85,6 +91,7 @@ impl Directory {
     pub(crate) fn new(first_block: u64) -> Self {
         Self {
             first_block,
+            batches: 0,
             blocks: Vec::new(),
             source_ids: HashMap::new(),
             sources: Vec::new(),
@@ -124,6 +131,11 @@ impl Directory {
             rows.sorted = false;
         }
         rows.batches.push(BatchRow { entry, schema, block });
+        self.batches += 1;
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.batches >= MAX_BATCHES
     }
 
     pub(crate) fn refused(&mut self, source: u32, range: Range<u64>, code: u16, digest: Digest) {

@@ -72,6 +72,56 @@ fn a_flipped_bit_in_a_segment_is_found_with_its_place() {
 }
 
 #[test]
+fn recovery_finds_a_flipped_bit_or_does_without_it() {
+    let (sim, disk) = killed_log(24);
+    let all_facts = facts(&disk).unwrap();
+    for (file, len) in sim.files().into_iter().filter(|(_, len)| *len > 0) {
+        for byte in (0..len).step_by(23) {
+            let (sim, disk) = killed_log(24);
+            sim.flip_bit(&file, byte * 8 + byte % 8);
+            match Log::open(&disk, data()) {
+                Err(error) => assert!(names(&error, &file, byte), "{} byte {byte}: {error}", file.display()),
+                Ok(log) => {
+                    assert_eq!(
+                        log.recovery.facts as usize,
+                        all_facts.len(),
+                        "{} byte {byte}",
+                        file.display()
+                    );
+                    drop(log);
+                    match facts(&disk) {
+                        Ok(told) => assert_eq!(told, all_facts, "{} byte {byte}", file.display()),
+                        Err(error) => {
+                            assert!(names(&error, &file, byte), "{} byte {byte}: {error}", file.display())
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn recovery_may_be_cut_short_anywhere() {
+    let whole = seen(&killed_log(24).1).unwrap();
+    for crash in [Crash::Process, Crash::Power] {
+        for changes in 0.. {
+            let (sim, disk) = killed_log(24);
+            sim.go_down_after(changes);
+            let opened = Log::open(&disk, data()).is_ok();
+            sim.crash(crash);
+            assert_eq!(seen(&disk).unwrap(), whole, "to a reader, after {changes} changes");
+            drop(Log::open(&disk, data()).unwrap());
+            assert_eq!(seen(&disk).unwrap(), whole, "after another recovery, after {changes} changes");
+            if opened {
+                assert!(changes > 5, "recovery changes more than that");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
 fn every_byte_of_every_block_counts() {
     let (sim, disk) = killed_log(6);
     let segments =

@@ -103,3 +103,26 @@ fn control_records_come_back() {
     assert_eq!((refused.digest, refused.received), (Digest::of(b"x"), 77_000));
     assert_eq!((dropped.range.clone(), &dropped.source), (9..20, &source));
 }
+
+#[test]
+fn a_reader_keeps_up_with_a_running_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let mut log = Log::open(&disk, dir.path()).unwrap();
+    let (schema, source) = (schema("a"), source("a", 0));
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for sequence in 0..200 {
+                log.store(&source, &schema, batch(sequence, 1, 2000)).unwrap();
+            }
+        });
+        let mut seen = 0;
+        while !writer.is_finished() {
+            let read = batches(&read(&disk, dir.path()).unwrap());
+            assert!(read.len() >= seen, "what was published stays");
+            seen = read.len();
+            assert_eq!(read, (0..seen as u64).map(|i| (i, i)).collect::<Vec<_>>());
+        }
+    });
+    assert_eq!(read(&disk, dir.path()).unwrap().len(), 200);
+}
