@@ -1,5 +1,7 @@
 //! Replays of real logs on a real disk.
 
+#![expect(clippy::unwrap_used, reason = "fixtures of tests fail by panicking, like tests")]
+
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
