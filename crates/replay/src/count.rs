@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use icecore_log::Damage;
 use icecore_wire::DeviceName;
 
 use crate::{Batches, ReplayError};
@@ -17,13 +18,15 @@ pub struct Count {
     pub devices: u64,
     /// Bytes of those batches' payloads, as the devices sent them.
     pub bytes: u64,
+    /// Damage that was passed over because the query asked for it.
+    pub damage: Vec<Damage>,
 }
 
 impl Count {
-    pub(crate) fn of(batches: Batches<'_>) -> Result<Self, ReplayError> {
+    pub(crate) fn of(mut batches: Batches<'_>) -> Result<Self, ReplayError> {
         let mut count = Self::default();
         let mut devices: HashSet<DeviceName> = HashSet::new();
-        for selection in batches {
+        for selection in &mut batches {
             let selection = selection?;
             let events = selection.count();
             if events == 0 {
@@ -38,6 +41,7 @@ impl Count {
             }
         }
         count.devices = devices.len() as u64;
+        count.damage = batches.damage().to_vec();
         Ok(count)
     }
 }

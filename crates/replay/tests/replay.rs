@@ -255,6 +255,8 @@ fn damage_is_named_and_what_came_before_it_is_written() {
     let mut out = Vec::new();
     let replayed = log.replay().run(&around, &mut Ndjson::new(&mut out)).unwrap();
     assert_eq!((replayed.events, replayed.damage.len()), (2, 1));
+    let count = log.replay().count(&around).unwrap();
+    assert_eq!((count.events, count.damage), (2, replayed.damage));
 }
 
 #[test]

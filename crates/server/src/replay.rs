@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::ensure;
 use icecore_log::OnDamage;
-use icecore_replay::{Count, Csv, EventTimes, Ndjson, Order, Query, Replay, Sink};
+use icecore_replay::{Count, Csv, EventTimes, Ndjson, Order, Query, Replay};
 
 use crate::cli::{ReplayArgs, ReplayFormat, ReplayOrder};
 
@@ -30,20 +30,23 @@ pub(crate) fn run(args: &ReplayArgs, data: &Path) -> anyhow::Result<()> {
     let replay = Replay::open(data)?;
     // Unlocked: the sinks write in large pieces, and nothing else writes to it.
     let out = std::io::stdout();
-    let mut sink: Box<dyn Sink> = match args.format {
-        ReplayFormat::Csv => Box::new(Csv::new(out, &replay.schemas(&query)?)?),
-        ReplayFormat::Ndjson => Box::new(Ndjson::new(out)),
-        ReplayFormat::Count => return print_count(&replay.count(&query)?),
+    let damage = match args.format {
+        ReplayFormat::Csv => replay.run(&query, &mut Csv::new(out, &replay.schemas(&query)?)?)?.damage,
+        ReplayFormat::Ndjson => replay.run(&query, &mut Ndjson::new(out))?.damage,
+        ReplayFormat::Count => {
+            let count = replay.count(&query)?;
+            print_count(&count)?;
+            count.damage
+        }
     };
-    let replayed = replay.run(&query, &mut *sink)?;
-    for damage in &replayed.damage {
+    for damage in &damage {
         eprintln!("skipped: {damage}");
     }
     Ok(())
 }
 
 fn print_count(count: &Count) -> anyhow::Result<()> {
-    let Count { events, batches, devices, bytes } = count;
+    let Count { events, batches, devices, bytes, .. } = count;
     let count = serde_json::json!({"events": events, "batches": batches, "devices": devices, "bytes": bytes});
     writeln!(std::io::stdout(), "{count}")?;
     Ok(())
