@@ -68,14 +68,24 @@ pub struct LogReader {
     disk: Arc<dyn Disk>,
     layout: Layout,
     segments: Segments,
-    end: End,
+    /// Where the view ends.
+    end: Point,
 }
 
-/// Where the view ends.
+/// A place between two blocks of the log.
 #[derive(Debug, Clone, Copy)]
-struct End {
+struct Point {
+    /// The number of the block behind it.
     block: u64,
+    /// The position of the first event behind it.
     position: u64,
+}
+
+impl Point {
+    /// Where a segment begins.
+    fn start_of(header: &SegmentHeader) -> Self {
+        Self { block: header.first_block, position: header.first_position }
+    }
 }
 
 /// The segments of a log.
@@ -96,7 +106,7 @@ impl LogReader {
         let published = published(&*disk, &layout)?;
         let segments = Segments::read(&*disk, &layout)?;
         let end = match published {
-            Some(mark) => End { block: mark.next_block, position: mark.position },
+            Some(mark) => Point { block: mark.next_block, position: mark.position },
             None => last_whole_block(&*disk, &layout, &segments)?,
         };
         Ok(Self { disk, layout, segments, end })
@@ -209,12 +219,13 @@ fn published(disk: &dyn Disk, layout: &Layout) -> Result<Option<Watermark>, LogE
 }
 
 /// Where the log ends when nobody writes to it.
-fn last_whole_block(disk: &dyn Disk, layout: &Layout, segments: &Segments) -> Result<End, LogError> {
+fn last_whole_block(disk: &dyn Disk, layout: &Layout, segments: &Segments) -> Result<Point, LogError> {
     let mark = Watermark::read(disk, layout);
     let Some(newest) = segments.headers.last() else {
-        return Ok(
-            mark.map_or(End { block: 0, position: 0 }, |m| End { block: m.next_block, position: m.position })
-        );
+        return Ok(mark.map_or(Point { block: 0, position: 0 }, |m| Point {
+            block: m.next_block,
+            position: m.position,
+        }));
     };
     let limits = Limits::of_newest(newest, mark.as_ref());
     let mut walk = Walk::open(disk, layout, newest, limits)?;
@@ -226,11 +237,11 @@ fn last_whole_block(disk: &dyn Disk, layout: &Layout, segments: &Segments) -> Re
             Step::End => break,
         }
     }
-    let mut end = End { block: walk.at.block, position: walk.at.position };
+    let mut end = Point { block: walk.at.block, position: walk.at.position };
     if let Some((place, header)) = last.filter(|(place, _)| place.block >= limits.durable) {
         let read = BlockReader::new().read(&*walk.file, place.offset, header);
         if read.map_err(LogError::io("read", &walk.path))?.is_err() {
-            end = End { block: place.block, position: place.position };
+            end = Point { block: place.block, position: place.position };
         }
     }
     Ok(end)

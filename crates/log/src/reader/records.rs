@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
+use std::path::Path;
 
-use super::{LogReader, OnDamage, Scan, Segments};
+use super::{LogReader, OnDamage, Point, Scan, Segments};
 use crate::block::{Announced, BlockHeader, BlockReader, DecodedBlock};
 use crate::directory::DirectoryFile;
 use crate::error::{Damage, LogError};
@@ -19,8 +20,10 @@ pub struct Records<'a> {
     /// Segments still to be read.
     indexes: Range<usize>,
     current: Option<Current>,
-    /// Blocks below this number have been read: a newer segment may hold a copy of the last.
-    next_block: u64,
+    /// What is before this has been read or passed over; a newer segment may hold a copy of the last block.
+    next: Point,
+    /// Where reading ends.
+    until: Point,
     blocks: BlockReader,
     pending: VecDeque<Damage>,
     passed: Vec<Damage>,
@@ -46,13 +49,17 @@ struct OpenBlock {
 
 impl<'a> Records<'a> {
     pub(super) fn new(reader: &'a LogReader, scan: Scan<'a>, indexes: Range<usize>) -> Self {
+        let headers = &reader.segments.headers;
+        let until = headers.get(indexes.end).map_or(reader.end, Point::start_of);
+        let next = headers.get(indexes.start).map_or(Point { block: 0, position: 0 }, Point::start_of);
         Self {
             reader,
             scan,
             segments: reader.segments.clone(),
             indexes,
             current: None,
-            next_block: 0,
+            next,
+            until,
             blocks: BlockReader::new(),
             pending: reader.segments.damage.iter().cloned().collect(),
             passed: Vec::new(),
@@ -108,21 +115,30 @@ impl<'a> Records<'a> {
 
     /// Opens the next segment that may hold something wanted; `false` if there is none.
     fn open_segment(&mut self) -> Result<bool, LogError> {
-        let Some(index) = self.indexes.next() else { return Ok(false) };
-        let Some(header) = self.segments.headers.get(index) else {
+        let index = self.indexes.next();
+        let Some((index, header)) = index.and_then(|index| Some((index, self.segments.headers.get(index)?)))
+        else {
             self.indexes = 0..0;
-            return Ok(false);
+            return Ok(self.reach(self.until, &self.reader.layout.hot.clone()));
         };
-        let end =
-            self.segments.headers.get(index + 1).map_or(self.reader.end.position, |next| next.first_position);
-        if header.first_block >= self.reader.end.block || self.scan.excludes(&(header.first_position..end)) {
+        let start = Point::start_of(header);
+        if start.block >= self.until.block {
+            return Ok(true);
+        }
+        let path = self.reader.layout.segment(header.number);
+        if self.reach(start, &path) {
+            self.indexes.start = index;
+            return Ok(true);
+        }
+        let header = &self.segments.headers[index];
+        let end = self.segments.headers.get(index + 1).map_or(self.until, Point::start_of);
+        if self.scan.excludes(&(start.position..end.position)) {
+            self.next = end;
             return Ok(true);
         }
         let directory = self.reader.directory(&self.segments, index, DirectoryFile::open)?;
-        if let (Some(wanted), Some(directory)) = (&self.scan.devices, &directory)
-            && !directory.sources().any(|source| wanted(&source.device))
-            && directory.damage().is_empty()
-        {
+        if directory.as_ref().is_some_and(|directory| self.scan.wants_none_of(directory)) {
+            self.next = end;
             return Ok(true);
         }
         let limits = self.reader.limits(&self.segments, index);
@@ -140,6 +156,19 @@ impl<'a> Records<'a> {
         Ok(true)
     }
 
+    /// Goes on at `point`, where a segment begins or the view ends. Blocks before it that were not found are missing.
+    /// Says whether there are any.
+    fn reach(&mut self, point: Point, file: &Path) -> bool {
+        let is_missing = self.next.block < point.block;
+        if is_missing {
+            let what = format!("blocks {} to {} before it are missing", self.next.block, point.block);
+            let positions = Some(self.next.position..point.position);
+            self.pending.push_back(Damage { file: file.to_path_buf(), offset: 0, what, positions });
+            self.next = point;
+        }
+        is_missing
+    }
+
     /// Opens the next block of the current segment, or leaves the segment.
     fn open_block(&mut self) -> Result<(), LogError> {
         let Some(current) = &mut self.current else { return Ok(()) };
@@ -149,9 +178,11 @@ impl<'a> Records<'a> {
                 if self.scan.positions.as_ref().is_some_and(|wanted| positions.start >= wanted.end) {
                     self.current = None;
                     self.indexes = 0..0;
+                    self.until = self.next;
                     return Ok(());
                 }
-                if current.complete && (self.scan.excludes(&positions) || header.number < self.next_block) {
+                if current.complete && (self.scan.excludes(&positions) || header.number < self.next.block) {
+                    self.next.pass(&current.walk);
                     return Ok(());
                 }
                 current.walk.read_block(&mut self.blocks, header)?
@@ -161,14 +192,16 @@ impl<'a> Records<'a> {
         };
         match step {
             Step::Block(block) => {
-                let copy = block.header.number < self.next_block;
-                self.next_block = self.next_block.max(block.header.number + 1);
+                let copy = block.header.number < self.next.block;
+                self.next.pass(&current.walk);
                 current.block = Some(OpenBlock { block, copy, faulty: false });
             }
             Step::Damage(damage) => {
                 let (index, block) = (current.index, current.walk.before.block);
+                let behind = Point { block: current.walk.at.block, position: current.walk.at.position };
                 if !self.moved(index, block)? {
                     self.pending.push_back(damage);
+                    self.next = behind;
                 }
             }
             Step::End => self.current = None,
@@ -222,14 +255,25 @@ impl Iterator for Records<'_> {
 
 impl std::fmt::Debug for Records<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Records")
-            .field("scan", &self.scan)
-            .field("next_block", &self.next_block)
-            .finish_non_exhaustive()
+        f.debug_struct("Records").field("scan", &self.scan).field("next", &self.next).finish_non_exhaustive()
+    }
+}
+
+impl Point {
+    /// Moves behind what the walk has passed.
+    fn pass(&mut self, walk: &Walk) {
+        if walk.at.block > self.block {
+            *self = Self { block: walk.at.block, position: walk.at.position };
+        }
     }
 }
 
 impl Scan<'_> {
+    fn wants_none_of(&self, directory: &DirectoryFile) -> bool {
+        let Some(wanted) = &self.devices else { return false };
+        directory.damage().is_empty() && !directory.sources().any(|source| wanted(&source.device))
+    }
+
     /// Whether nothing at these positions is wanted. What has no events belongs to the position it stands at.
     fn excludes(&self, positions: &Range<u64>) -> bool {
         let end = positions.end.max(positions.start.saturating_add(1));

@@ -92,7 +92,7 @@ fn recovery_finds_a_flipped_bit_or_does_without_it() {
                     match facts(&disk) {
                         Ok(told) => assert_eq!(told, all_facts, "{} byte {byte}", file.display()),
                         Err(error) => {
-                            assert!(names(&error, &file, byte), "{} byte {byte}: {error}", file.display())
+                            assert!(names(&error, &file, byte), "{} byte {byte}: {error}", file.display());
                         }
                     }
                 }
@@ -343,4 +343,15 @@ fn a_missing_or_short_segment_is_damage() {
         short.write_at(&bytes, 0).unwrap();
     }
     drop(Log::open(&disk, data()).unwrap());
+}
+
+#[test]
+fn a_segment_that_goes_while_it_is_read_is_missed() {
+    for number in 0..3 {
+        let (_sim, disk) = killed_log(48);
+        let reader = LogReader::open(Arc::clone(&disk), data()).unwrap();
+        disk.remove(&segment(number)).unwrap();
+        let read: Result<Vec<Record>, _> = reader.scan(Scan::default()).collect();
+        assert!(matches!(read, Err(LogError::Damaged(_))), "segment {number}");
+    }
 }
