@@ -51,10 +51,12 @@ pub(crate) struct Authority {
 impl Authority {
     /// Creates a new authority; returns it with its certificate and key to be stored.
     pub(crate) fn create() -> anyhow::Result<(Self, Issued)> {
-        let mut params = leaf("Icecore certificate authority");
+        let key = KeyPair::generate()?;
+        // A name of its own, so that a certificate of another authority is told as that.
+        let fingerprint = blake3::hash(key.public_key_raw()).to_hex();
+        let mut params = leaf(&format!("Icecore certificate authority {}", &fingerprint[..8]));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let key = KeyPair::generate()?;
         let issued = issued(&params.self_signed(&key)?, &key);
         let authority = Self { certificate: issued.certificate.clone(), issuer: Issuer::new(params, key) };
         Ok((authority, issued))

@@ -10,6 +10,7 @@ mod summary;
 mod watch;
 
 use std::io::Write;
+use std::time::Duration;
 
 use anyhow::Context;
 use icecore_device::{Config, Gateway, Identity};
@@ -22,6 +23,9 @@ use watch::Watch;
 
 /// pco level of the columns sent: above it, files shrink by less than a hundredth and take much longer.
 const COMPRESSION: u8 = 8;
+
+/// Time for the end of the connection to be told.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Runs the command on a runtime of its own.
 pub(crate) fn run(args: &SendArgs, out: &mut impl Write) -> anyhow::Result<()> {
@@ -53,6 +57,10 @@ async fn send(
         failure = watch.failure() => Err(failure),
         sent = stream::send_all(&gateway, scan, mapping, pace) => sent,
     };
+    if sent.is_ok() {
+        // Everything is durable: this only spares the server waiting for a silent connection.
+        let _ = gateway.close(GOODBYE).await;
+    }
     // Nothing is awaited after a failure: recorders that were dropped cut what they held, and such a batch, which the
     // next attempt would cut elsewhere, must not get out.
     watch.finish(sent)

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use icecore_ingest::{Health, Ingest, IngestOptions, Registry, Writer, WriterOptions};
-use icecore_log::Recovery;
+use icecore_ingest::{Health, Ingest, IngestOptions, Registry, StartError, Writer, WriterOptions};
+use icecore_log::{LogError, Recovery};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -32,7 +32,8 @@ pub(crate) fn run(args: &ServeArgs, config: &Config) -> anyhow::Result<()> {
     fs::create_dir_all(&config.data.dir)
         .with_context(|| format!("cannot create {}", config.data.dir.display()))?;
     let registry = Registry::open(config.data.dir.join("registry.jsonl"))?;
-    let (writer, handle) = Writer::start(&config.data.dir, writer_options(args, config))?;
+    let (writer, handle) =
+        Writer::start(&config.data.dir, writer_options(args, config)).map_err(with_way_out)?;
     tell_recovery(writer.recovery());
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -96,6 +97,17 @@ async fn failed(health: &mut watch::Receiver<Health>) -> String {
         if health.changed().await.is_err() {
             return "the writer ended unexpectedly".to_owned();
         }
+    }
+}
+
+/// Adds to an error about damage how the operator accepts it.
+fn with_way_out(error: StartError) -> anyhow::Error {
+    match &error {
+        StartError::Log(LogError::Damaged(damage)) => {
+            let place = damage.name();
+            anyhow!("{error}; to start without what is damaged there: icecore serve --accept-damage {place}")
+        }
+        _ => error.into(),
     }
 }
 

@@ -1,0 +1,33 @@
+//! Enrolling works before, beside and without a server, and shows in the lists.
+
+use crate::harness::{Site, assert_failure, testdata};
+
+#[test]
+fn a_gateway_enrolled_beside_the_running_server_may_send_at_once() {
+    let site = Site::new();
+    let server = site.serve();
+    let identity = site.enroll_gateway("gw", "*");
+    let file = testdata().join("fixtures/january.csv");
+    let file = file.to_str().unwrap();
+    site.expect(&["send", file, "--schema", "s", "--server", &server.address(), "--identity", &identity]);
+
+    let beside = site.expect(&["device", "list"]);
+    assert!(beside.contains("station/alpha  behind a gateway"), "{beside}");
+    assert!(server.stop().success());
+    assert_eq!(site.expect(&["device", "gaps", "station/alpha"]).lines().count(), 1);
+    assert!(site.expect(&["device", "show", "station/alpha"]).contains("its events came through a gateway"));
+    let silent = site.expect(&["device", "list", "--silent-for", "1h"]);
+    assert!(silent.contains("gw") && !silent.contains("station/alpha"), "{silent}");
+}
+
+#[test]
+fn enrolling_twice_is_refused() {
+    let site = Site::new();
+    let out = |name: &str| site.path(name).to_str().unwrap().to_owned();
+    site.expect(&["device", "enroll", "pump/1", "--label", "site=oslo", "--out", &out("a")]);
+    let again = site.run(&["device", "enroll", "pump/1", "--out", &out("b")]);
+    assert_failure(&again, &["pump/1 is enrolled already"]);
+    assert!(!site.path("b").exists());
+    assert!(site.expect(&["device", "show", "pump/1"]).contains("site=oslo"));
+    assert_failure(&site.run(&["device", "show", "pump/2"]), &["not enrolled and has no events"]);
+}

@@ -1,0 +1,189 @@
+//! A site: a directory that `icecore init` made, and the processes that work in it.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// More than a start takes on a busy machine.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// More than any command takes on a busy machine.
+const RUN_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The workspace's `testdata/`.
+pub(crate) fn testdata() -> PathBuf {
+    workspace().join("testdata")
+}
+
+pub(crate) fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// A new directory with configuration, certificates and an empty log.
+pub(crate) struct Site {
+    directory: TempDir,
+}
+
+impl Site {
+    pub(crate) fn new() -> Self {
+        let site = Self { directory: tempfile::tempdir().unwrap() };
+        let dir = site.path("").to_str().unwrap().to_owned();
+        assert_success(&icecore(&["init", "--dir", &dir]));
+        site
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A command with this site's configuration and free ports.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_icecore"));
+        command.arg("--config").arg(self.path("icecore.toml")).args(arguments);
+        for key in ["QUIC", "HTTP"] {
+            command.env(format!("ICECORE__LISTEN__{key}"), "127.0.0.1:0");
+        }
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        output(self.command(arguments))
+    }
+
+    /// Runs a command that must succeed; returns its standard output.
+    pub(crate) fn expect(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_success(&output);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Enrolls the gateway `name`; returns its identity directory.
+    pub(crate) fn enroll_gateway(&self, name: &str, glob: &str) -> String {
+        let identity = self.path(name).to_str().unwrap().to_owned();
+        self.expect(&["device", "enroll", name, "--gateway-for", glob, "--out", &identity]);
+        identity
+    }
+
+    /// Starts a server and waits until it is ready.
+    pub(crate) fn serve(&self) -> Server {
+        self.try_serve(&[]).unwrap()
+    }
+
+    /// The same with more arguments; returns what the server said if it ended instead.
+    pub(crate) fn try_serve(&self, arguments: &[&str]) -> Result<Server, String> {
+        let mut command = self.command(&["--log-format", "json", "serve"]);
+        let mut child = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (lines, log) = mpsc::channel();
+        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut server = Server { quic: nowhere, http: nowhere, child, log };
+        server.wait_until_ready()?;
+        Ok(server)
+    }
+}
+
+/// A running server process, killed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) quic: SocketAddr,
+    pub(crate) http: SocketAddr,
+    child: Child,
+    log: mpsc::Receiver<String>,
+}
+
+impl Server {
+    fn wait_until_ready(&mut self) -> Result<(), String> {
+        let mut said = String::new();
+        loop {
+            let line = match self.log.recv_timeout(START_TIMEOUT) {
+                Ok(line) => line,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(said),
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("the server does not get ready: {said}"),
+            };
+            said += &line;
+            let line = serde_json::from_str(&line).unwrap_or(serde_json::Value::Null);
+            if line["message"] == "ready" {
+                let address = |key: &str| line[key].as_str().unwrap().parse().unwrap();
+                (self.quic, self.http) = (address("quic"), address("http"));
+                return Ok(());
+            }
+        }
+    }
+
+    /// The address as `--server` takes it.
+    pub(crate) fn address(&self) -> String {
+        self.quic.to_string()
+    }
+
+    /// Sends SIGTERM and waits.
+    pub(crate) fn stop(mut self) -> ExitStatus {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).unwrap();
+        self.child.wait().unwrap()
+    }
+
+    /// Sends SIGKILL and waits.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("the server said {:#?}", self.log.try_iter().collect::<Vec<_>>());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs the binary without a site.
+pub(crate) fn icecore(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_icecore"));
+    command.args(arguments);
+    output(command)
+}
+
+/// Runs a command to its end; one that hangs is killed, so that the scenario fails instead.
+pub(crate) fn output(mut command: Command) -> Output {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = Pid::from_child(&child);
+    let (finished, watched) = mpsc::channel::<()>();
+    let watchdog = thread::spawn(move || {
+        if watched.recv_timeout(RUN_TIMEOUT) == Err(mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("killed a command that hung");
+            kill_process(pid, Signal::KILL).unwrap();
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    drop(finished);
+    watchdog.join().unwrap();
+    output
+}
+
+pub(crate) fn assert_success(output: &Output) {
+    assert!(output.status.success(), "{}: {}{}", output.status, text(&output.stdout), text(&output.stderr));
+}
+
+/// Checks that a command failed and said all of `expected` on standard error.
+pub(crate) fn assert_failure(output: &Output, expected: &[&str]) {
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for expected in expected {
+        assert!(said.contains(expected), "{expected:?} is not in {said:?}");
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

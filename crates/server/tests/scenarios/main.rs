@@ -1,0 +1,16 @@
+//! Scenarios on the real binary, one per file. Servers listen on free ports of 127.0.0.1.
+#![expect(clippy::unwrap_used, reason = "a scenario fails by panicking")]
+
+mod harness;
+mod table;
+
+mod configuration;
+mod damage;
+mod enrolment;
+mod fixtures;
+mod interrupted_send;
+mod resend;
+mod send_failures;
+mod serving;
+mod shared_data;
+mod two_months;
