@@ -1,4 +1,5 @@
 //! Devices and gateways against a server that misbehaves.
+#![expect(clippy::unwrap_used, reason = "fixtures of tests fail by panicking, like tests")]
 
 mod fake;
 

@@ -1,4 +1,5 @@
 //! The spool on disk, across crashes and clean closes of the device, and of the server.
+#![expect(clippy::unwrap_used, reason = "fixtures of tests fail by panicking, like tests")]
 
 mod fake;
 

@@ -124,7 +124,7 @@ impl Link {
 
     pub(crate) fn stats(&self) -> Stats {
         let traffic = locked(&self.traffic);
-        let present = traffic.present.as_ref().map(|connection| connection.stats());
+        let present = traffic.present.as_ref().map(quinn::Connection::stats);
         let (sent, received) = present.map_or((0, 0), |stats| (stats.udp_tx.bytes, stats.udp_rx.bytes));
         Stats {
             wire_bytes_sent: traffic.sent + sent,

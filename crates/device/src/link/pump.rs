@@ -122,10 +122,13 @@ impl<'a> Pump<'a> {
             if data.is_empty() {
                 data = self.gather();
             }
+            if self.link.is_stopping() {
+                return Err(self.say_bye(control_out, &control).await);
+            }
+            if self.farewell.is_some() && data.is_empty() && self.in_flight() == 0 {
+                return Err(lost("the server is stopping, and everything is acked"));
+            }
             if control.is_empty() {
-                if self.link.is_stopping() {
-                    return Err(self.say_bye(control_out).await);
-                }
                 control = self.session.take_control().into();
             }
             let deadline = self.deadline();
@@ -159,11 +162,12 @@ impl<'a> Pump<'a> {
         }
     }
 
-    async fn say_bye(&mut self, mut control_out: SendStream) -> Ended {
+    async fn say_bye(&mut self, mut control_out: SendStream, unwritten: &[u8]) -> Ended {
         self.session.bye();
         let bytes = self.session.take_control();
         let said = async {
             // Courtesy only: without it the server learns by the closed connection.
+            let _ = control_out.write_all(unwritten).await;
             let _ = control_out.write_all(&bytes).await;
             let _ = control_out.finish();
             let _ = control_out.stopped().await;
@@ -172,14 +176,18 @@ impl<'a> Pump<'a> {
         lost("closed by this side")
     }
 
+    /// Bytes sent and not acked, of all devices.
+    fn in_flight(&self) -> usize {
+        self.link.in_flight.load(Ordering::Relaxed)
+    }
+
     /// The next batches, framed. Attaches devices and reports drops on the way.
     fn gather(&mut self) -> Bytes {
         let now = Instant::now();
         if self.farewell.is_some() || self.hold_until.is_some_and(|until| now < until) {
             return Bytes::new();
         }
-        let in_flight = self.link.in_flight.load(Ordering::Relaxed);
-        let mut room = self.link.config.window.saturating_sub(in_flight).min(WRITE_BYTES);
+        let mut room = self.link.config.window.saturating_sub(self.in_flight()).min(WRITE_BYTES);
         while room > 0 {
             let Some(channel) = self.link.next_ready() else { break };
             channel.begin_service();
@@ -347,7 +355,7 @@ impl<'a> Pump<'a> {
         match nack.disposition {
             Disposition::Permanent => {
                 channel.update(|outbox, report| {
-                    outbox.rejected(epoch, &nack.range, nack.code, &nack.message, report)
+                    outbox.rejected(epoch, &nack.range, nack.code, &nack.message, report);
                 });
                 self.link.set_error(format!("{}: {} ({})", channel.name, nack.message, nack.code.name()));
                 self.after_ack(nack.alias, &channel, epoch);
@@ -411,8 +419,7 @@ impl<'a> Pump<'a> {
         while let Some(entry) = self.later.first_entry().filter(|entry| entry.key().0 <= now) {
             entry.remove().signal();
         }
-        let in_flight = self.link.in_flight.load(Ordering::Relaxed) > 0;
-        if self.silence.is_dead(self.connection, in_flight, now) {
+        if self.silence.is_dead(self.connection, self.in_flight() > 0, now) {
             return Err(Disconnect::Silent.into());
         }
         Ok(())

@@ -361,3 +361,6 @@ fn send(entry: &mut Queued, alias: u32, now: Instant, out: &mut Vec<Outgoing>) -
     entry.sent_before = true;
     true
 }
+
+#[cfg(test)]
+mod tests;

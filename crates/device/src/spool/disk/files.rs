@@ -24,8 +24,8 @@ const REJECTED_MAX_BYTES: u64 = 4 * limits::MAX_BATCH_BYTES as u64;
 /// The open files of a spool. All of its methods block on the disk.
 pub(crate) struct SpoolFiles {
     dir: PathBuf,
-    /// Held for as long as the spool is open.
-    _lock: File,
+    /// Held for as long as the spool is open; closed, it takes no more work.
+    lock: Option<File>,
     /// The epochs of the files, by number: needed to check frames.
     files: HashMap<u64, FileId>,
     newest: Option<(FileId, File)>,
@@ -55,12 +55,16 @@ impl SpoolFiles {
         let known = files.iter().map(|file| (file.id.number, file.id)).collect();
         let mut index = DiskIndex::new(files, max_bytes);
         index.free_settled();
-        let files = Self { dir: dir.to_owned(), _lock: lock, files: known, newest: None, rejected_bytes: 0 };
+        let files =
+            Self { dir: dir.to_owned(), lock: Some(lock), files: known, newest: None, rejected_bytes: 0 };
         Ok((files, queues, index))
     }
 
     /// Carries work out. After an error nothing more may be written: what a failed fsync left on the disk is unknown.
     pub(crate) fn perform(&mut self, work: &Work) -> Result<Done, SpoolError> {
+        if self.lock.is_none() {
+            return Ok(Done::default());
+        }
         self.append(&work.appends)?;
         for file in &work.frees {
             let path = file_path(&self.dir, file.number);
@@ -138,8 +142,9 @@ impl SpoolFiles {
         fs::write(&path, &batch.payload).map_err(failed(&path, "write"))
     }
 
-    /// Writes the marker that lets the next run go on with `epoch` at `next_sequence`. Nothing may be written after it.
+    /// Writes the marker that lets the next run go on with `epoch` at `next_sequence`, and lets others open the spool.
     pub(crate) fn close(&mut self, epoch: Epoch, next_sequence: u64) -> Result<(), SpoolError> {
+        let Some(_lock) = self.lock.take() else { return Ok(()) };
         let newest = self.files.values().max_by_key(|file| file.number);
         match newest.filter(|file| file.epoch == epoch) {
             Some(file) => marker::leave(&self.dir, *file, next_sequence),
