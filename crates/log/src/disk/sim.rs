@@ -30,7 +30,7 @@ pub enum Crash {
 #[derive(Debug, Clone)]
 pub struct SimDisk(Arc<Mutex<State>>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct State {
     rng: Rng,
     inodes: Vec<Inode>,
@@ -107,6 +107,22 @@ impl SimDisk {
     /// Bounds the space that files take together, in bytes; `None` = no bound. What is there stays, even beyond it.
     pub fn set_capacity(&self, capacity: Option<u64>) {
         self.state().capacity = capacity;
+    }
+
+    /// Takes back what was still to go wrong: the machine stays up, syncs succeed, and space is unbounded.
+    pub fn mend(&self) {
+        let mut state = self.state();
+        state.fuse = None;
+        state.fail_next_sync = false;
+        state.capacity = None;
+    }
+
+    /// Another disk with the same content, as if copied by another machine while nobody writes.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let copy = Self(Arc::new(Mutex::new(self.state().clone())));
+        copy.crash(Crash::Process);
+        copy
     }
 
     /// Bytes that files take together.

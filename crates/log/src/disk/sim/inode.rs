@@ -8,7 +8,7 @@ use fastrand::Rng;
 /// Bytes that a disk writes as one.
 pub(super) const SECTOR: usize = 512;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Inode {
     cached: Vec<u8>,
     durable: Vec<u8>,

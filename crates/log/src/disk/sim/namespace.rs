@@ -23,7 +23,7 @@ pub(super) enum Change {
 
 type Names = BTreeMap<PathBuf, Node>;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Namespace {
     visible: Names,
     durable: Names,
