@@ -139,7 +139,7 @@ pub(crate) struct SendArgs {
     pub(crate) time_field: String,
 
     /// Address of the server.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_address)]
     pub(crate) server: String,
 
     /// Directory of the gateway identity, as `device enroll --gateway-for` wrote it.
@@ -219,6 +219,14 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Names are resolved later, and again after a disconnection; only the form is checked here.
+fn parse_address(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
+        _ => Err("expected HOST:PORT, such as localhost:4433".to_owned()),
+    }
+}
+
 fn parse_positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if number.is_finite() && number > 0.0 => Ok(number),
@@ -247,6 +255,7 @@ mod tests {
         let flags = ["icecore", "send", "a.csv", "--schema", "s", "--server", "h:1", "--identity", "d"];
         let with = |more: &[&str]| Cli::try_parse_from(flags.iter().chain(more).copied());
         assert!(with(&["--rate", "10"]).is_ok());
+        assert!(with(&["--server", "h"]).is_err());
         assert!(with(&["--rate", "0"]).is_err());
         assert!(with(&["--rate", "10", "--speed", "2"]).is_err());
     }

@@ -63,6 +63,11 @@ pub(crate) fn count(number: u64) -> String {
     grouped
 }
 
+/// Writes a count with its noun: `1 device`, `1,000 devices`.
+pub(crate) fn counted(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ use icecore_wire::DeviceName;
 
 use super::ledger;
 use crate::config::Config;
-use crate::table::{Align, Table, count};
+use crate::table::{Align, Table, count, counted};
 
 pub(super) fn run(name: &DeviceName, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
     let ledger = ledger(&config.data.dir)?;
@@ -34,9 +34,9 @@ pub(super) fn run(name: &DeviceName, config: &Config, out: &mut impl Write) -> a
         }
     }
     if table.is_empty() {
-        let epochs = device.epochs().len();
-        let word = if epochs == 1 { "epoch" } else { "epochs" };
-        writeln!(out, "no gaps: all {} events of {epochs} {word} are stored", count(device.events()))?;
+        let (events, epochs) =
+            (counted(device.events(), "event"), counted(device.epochs().len() as u64, "epoch"));
+        writeln!(out, "no gaps: {events} of {epochs}, every sequence stored")?;
     } else {
         table.write(out)?;
     }

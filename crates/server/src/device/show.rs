@@ -10,7 +10,7 @@ use icecore_wire::DeviceName;
 use super::{ledger, registry};
 use crate::config::Config;
 use crate::instant::display_seconds;
-use crate::table::{Align, Table, count};
+use crate::table::{Align, Table, count, counted};
 
 pub(super) fn run(name: &DeviceName, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
     let enrolment = registry(config)?.lookup(name.as_str());
@@ -47,7 +47,7 @@ fn write_enrolment(enrolment: &Enrolment, out: &mut impl Write) -> anyhow::Resul
 
 fn write_data(data: &DeviceLedger, out: &mut impl Write) -> anyhow::Result<()> {
     let [first, last] = [data.first_received(), data.last_received()].map(display_seconds);
-    writeln!(out, "  {} events, received {first} to {last}", count(data.events()))?;
+    writeln!(out, "  {}, received {first} to {last}", counted(data.events(), "event"))?;
     writeln!(out)?;
     let mut table = Table::new(&[
         ("epoch", Align::Right),

@@ -10,9 +10,8 @@ mod summary;
 mod watch;
 
 use std::io::Write;
-use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::anyhow;
 use icecore_device::{Config, Gateway, Identity};
 
 use crate::cli::SendArgs;
@@ -24,16 +23,14 @@ use watch::Watch;
 /// pco level of the columns sent: above it, files shrink by less than a hundredth and take much longer.
 const COMPRESSION: u8 = 8;
 
-/// Time for the end of the connection to be told.
-const GOODBYE: Duration = Duration::from_secs(1);
-
 /// Runs the command on a runtime of its own.
 pub(crate) fn run(args: &SendArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let identity = Identity::load(&args.identity)?;
     let mapping = Mapping { device_field: args.device_field.clone(), time_field: args.time_field.clone() };
     let declared = args.fields.as_deref().map(DeclaredTypes::read).transpose()?;
-    let scan = scan(&args.files, &mapping, declared.as_ref(), &args.schema, args.schema_version)
-        .context("nothing was sent (files are checked before their first row goes out)")?;
+    let scan = scan(&args.files, &mapping, declared.as_ref(), &args.schema, args.schema_version).map_err(
+        |error| anyhow!("{error} (nothing was sent: files are checked before their first row goes out)"),
+    )?;
     summary::describe(&scan, out)?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -57,11 +54,10 @@ async fn send(
         failure = watch.failure() => Err(failure),
         sent = stream::send_all(&gateway, scan, mapping, pace) => sent,
     };
-    if sent.is_ok() {
-        // Everything is durable: this only spares the server waiting for a silent connection.
-        let _ = gateway.close(GOODBYE).await;
-    }
-    // Nothing is awaited after a failure: recorders that were dropped cut what they held, and such a batch, which the
-    // next attempt would cut elsewhere, must not get out.
-    watch.finish(sent)
+    // Recorders that were dropped let go of rows they had not cut into a batch yet: the next attempt cuts there as this
+    // one would have.
+    let outcome = watch.account(sent);
+    drop(gateway);
+    watch.goodbye().await;
+    outcome
 }

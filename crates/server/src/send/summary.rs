@@ -7,16 +7,16 @@ use hdrhistogram::Histogram;
 
 use crate::csv_file::Scan;
 use crate::instant::display_seconds;
-use crate::table::count;
+use crate::table::{count, counted};
 
 /// States what the files hold and which types their fields have.
 pub(super) fn describe(scan: &Scan, out: &mut impl Write) -> io::Result<()> {
     for file in &scan.files {
-        let (rows, devices) = (count(file.rows), count(file.devices.len() as u64));
+        let (rows, devices) = (counted(file.rows, "row"), counted(file.devices.len() as u64, "device"));
         let times = file.times.map_or_else(String::new, |(first, last)| {
             format!(", {} to {}", display_seconds(first), display_seconds(last))
         });
-        writeln!(out, "{}: {rows} rows of {devices} devices{times}", file.path.display())?;
+        writeln!(out, "{}: {rows} of {devices}{times}", file.path.display())?;
     }
     let fields = scan.fields().map(|(name, ty)| format!("{name} {ty}")).collect::<Vec<_>>().join(", ");
     writeln!(out, "schema {} version {}: {fields}", scan.schema.name(), scan.schema.version())

@@ -3,11 +3,11 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use hdrhistogram::Histogram;
 use icecore_device::{Code, Disconnect, Event, Events, Gateway};
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::summary::Summary;
 use crate::instant::display_duration;
@@ -18,6 +18,9 @@ const EVENT_BUFFER: usize = 65_536;
 
 /// The longest latency told apart from longer ones: an hour, in microseconds.
 const LONGEST_LATENCY: u64 = 3_600_000_000;
+
+/// Time for the end of the connection to be told.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Follows the connection from its start.
 pub(super) struct Watch {
@@ -72,7 +75,7 @@ impl Watch {
     }
 
     /// Accounts for what was sent; an error says what is stored all the same.
-    pub(super) fn finish(mut self, sent: anyhow::Result<()>) -> anyhow::Result<Summary> {
+    pub(super) fn account(&mut self, sent: anyhow::Result<()>) -> anyhow::Result<Summary> {
         let mut failure = sent.err();
         while let Some(event) = self.events.try_next() {
             let noted = self.note(event);
@@ -86,19 +89,25 @@ impl Watch {
             known: stats.events_already_stored,
             elapsed: self.started.elapsed(),
             wire_bytes: stats.wire_bytes_sent,
-            latencies: self.latencies,
+            latencies: self.latencies.clone(),
         };
-        let durable = summary.new + summary.known;
-        match failure {
-            None if durable == self.rows => Ok(summary),
-            None => Err(anyhow!("{} of {} rows are durable", count(durable), count(self.rows))),
-            Some(failure) => {
-                let [durable, rows] = [durable, self.rows].map(count);
-                Err(failure.context(format!(
-                    "{durable} of {rows} rows are stored (sending the same files again adds only what is missing)"
-                )))
-            }
+        let (durable, rows) = (summary.new + summary.known, self.rows);
+        if failure.is_none() && durable == rows {
+            return Ok(summary);
         }
+        let failure = failure.map_or_else(String::new, |failure| format!("{failure:#}; "));
+        let [durable, rows] = [durable, rows].map(count);
+        bail!(
+            "{failure}{durable} of {rows} rows are stored (sending the files again adds only what is missing)"
+        )
+    }
+
+    /// Lets the connection end, so that the server need not wait for one that fell silent.
+    pub(super) async fn goodbye(self) {
+        let Self { gateway, mut events, .. } = self;
+        drop(gateway);
+        let ended = async { while events.next().await.is_some() {} };
+        let _ = timeout(GOODBYE, ended).await;
     }
 
     /// Takes an event into account; returns an error for one that waiting does not help.

@@ -74,7 +74,7 @@ fn a_malformed_row() {
     for types in [declared, &[]] {
         let output = send(&site, "malformed.csv", &server.address(), &identity, types);
         let place = "malformed.csv:8: row 7, column temperature: \"2l.50\" is not a number";
-        assert_failure(&output, &["nothing was sent", place]);
+        assert_failure(&output, &[place, "nothing was sent"]);
     }
     assert_nothing_stored(&site, server);
 }
