@@ -45,7 +45,9 @@ impl Gateway {
     /// # Errors
     /// The spool cannot be opened, or the gateway has the device already.
     pub fn device(&self, name: DeviceName, spool: Spool) -> Result<Device, ConnectError> {
-        self.free(&name)?;
+        if self.link().has(&name) {
+            return Err(ConnectError::Exists(name));
+        }
         let channel = Channel::open(name, spool, self.link())?;
         self.add(channel)
     }
@@ -115,17 +117,15 @@ impl Gateway {
         flushed
     }
 
-    fn free(&self, name: &DeviceName) -> Result<(), ConnectError> {
-        // A closed device's name is free again.
-        self.devices().retain(|device| self.link().has(device.name()));
-        if self.link().has(name) { Err(ConnectError::Exists(name.clone())) } else { Ok(()) }
-    }
-
     fn add(&self, channel: Arc<Channel>) -> Result<Device, ConnectError> {
-        self.free(&channel.name)?;
         self.link().add(&channel)?;
         let device = Device::new(channel, Arc::clone(&self.0.uplink), false);
-        self.devices().push(device.clone());
+        let mut devices = self.devices();
+        // Now and then closed devices are let go of.
+        if devices.len() > 2 * self.link().len() {
+            devices.retain(|device| self.link().has(device.name()));
+        }
+        devices.push(device.clone());
         Ok(device)
     }
 

@@ -25,7 +25,8 @@ pub const SOCKET_BUFFER: usize = 4 << 20;
 
 /// Bytes that may be written and not yet acknowledged by QUIC, per connection.
 ///
-/// Two of the largest batches, and at 100 MB/s the traffic of 40 ms, more than a group commit takes.
+/// Above [`Config::DEFAULT_WINDOW`](crate::Config::DEFAULT_WINDOW), which is what normally bounds it, so that QUIC is not
+/// in the way of a gateway that was given a larger one.
 pub const SEND_WINDOW: u64 = 4 << 20;
 
 /// Bytes that the server may send ahead on the control stream. Acks are small and always read.

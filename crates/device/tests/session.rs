@@ -271,8 +271,13 @@ async fn more_devices_than_aliases_take_turns() {
         let device = gateway.device(format!("d{n}").parse().unwrap(), memory()).unwrap();
         record(&mut device.recorder(schema()), 0..10).await;
     }
-    gateway.close(PATIENCE).await.unwrap();
+    gateway.flush(Level::Durable, PATIENCE).await.unwrap();
     assert_eq!(server.memory().epochs.len(), devices);
+    // All are idle now, and whoever has something to say takes an alias from one of them.
+    let late = gateway.device("late".parse().unwrap(), memory()).unwrap();
+    record(&mut late.recorder(schema()), 0..10).await;
+    gateway.close(PATIENCE).await.unwrap();
+    assert_eq!(server.stored("late"), [(0..10).into()]);
 }
 
 #[tokio::test]

@@ -99,6 +99,10 @@ impl Link {
         self.channels().contains_key(name)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.channels().len()
+    }
+
     /// Forgets a closed device, and has the connection let go of it.
     pub(crate) fn remove(&self, channel: &Arc<Channel>) {
         self.channels().remove(&channel.name);

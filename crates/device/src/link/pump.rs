@@ -244,14 +244,33 @@ impl<'a> Pump<'a> {
             if !wanted {
                 continue;
             }
-            if self.aliases.len() >= self.max_aliases {
-                self.crowded_out.push(Arc::clone(channel));
-                return;
+            if self.aliases.len() >= self.max_aliases && (queue.is_done() || !self.evict_idle(channel)) {
+                if !queue.is_done() {
+                    self.crowded_out.push(Arc::clone(channel));
+                }
+                continue;
             }
             let alias = self.session.attach(channel.name.clone(), queue.epoch);
             self.aliases.insert(alias, (Arc::clone(channel), queue.epoch));
             queue.attachment = Attachment::Asked;
         }
+    }
+
+    /// Detaches a device that has nothing to send, to make room for `channel`, whose outbox is locked.
+    fn evict_idle(&mut self, channel: &Arc<Channel>) -> bool {
+        let others = self.aliases.iter().filter(|(_, (other, _))| !Arc::ptr_eq(other, channel));
+        let evicted = others.map(|(alias, (other, epoch))| (*alias, other, *epoch)).find_map(
+            |(alias, other, epoch)| {
+                let mut outbox = other.outbox();
+                let queue = outbox.queue(epoch).filter(|queue| queue.is_done())?;
+                queue.attachment = Attachment::Detached;
+                Some(alias)
+            },
+        );
+        let Some(alias) = evicted else { return false };
+        self.session.detach(alias);
+        self.aliases.remove(&alias);
+        true
     }
 
     /// Detaches a closed device.

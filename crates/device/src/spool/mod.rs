@@ -1,4 +1,12 @@
 //! Where recorded batches wait until the server has made them durable.
+//!
+//! - [`queue`]: the unsettled batches of one epoch
+//! - [`outbox`]: those of all epochs of a device, and the bounds on them
+//! - [`disk`]: the files under an outbox that survives crashes
+//!
+//! An epoch is born with its spool, and new data is never mistaken for old: a spool in memory begins one each time; one
+//! on disk goes on with its epoch only after a clean close, on the same machine, without a reboot or a copy in between
+//! (`disk/marker.rs` has the rule and its reasons). Whatever an ended epoch left is still delivered, under that epoch.
 
 use std::path::PathBuf;
 

@@ -247,16 +247,12 @@ impl Work {
     }
 }
 
-/// What should be read ahead of the link: nothing while half the cache is in use.
+/// What the link needs next and has not in memory: of the oldest epoch that waits for it, as much as the cache takes.
 fn loads(queues: &[EpochQueue], held: usize) -> Vec<Load> {
-    if held >= CACHE_BYTES / 2 {
-        return Vec::new();
-    }
     let attached = queues.iter().filter(|queue| matches!(queue.attachment, Attachment::Attached(_)));
-    let wanted = attached.map(|queue| (queue.epoch, queue.to_load(CACHE_BYTES - held)));
-    let first = wanted.into_iter().find(|(_, batches)| !batches.is_empty());
-    let loads = first.into_iter().flat_map(|(epoch, batches)| {
-        batches.into_iter().map(move |(first, place, length)| Load { epoch, first, place, length })
-    });
-    loads.collect()
+    let Some(queue) = attached.filter(|_| held < CACHE_BYTES / 2).find(|queue| queue.is_behind()) else {
+        return Vec::new();
+    };
+    let wanted = queue.to_load(CACHE_BYTES - held).into_iter();
+    wanted.map(|(first, place, length)| Load { epoch: queue.epoch, first, place, length }).collect()
 }

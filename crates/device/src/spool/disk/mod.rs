@@ -1,6 +1,6 @@
 //! The spool on disk.
 //!
-//! - [`format`]: the bytes of a file
+//! - [`mod@format`]: the bytes of a file
 //! - [`index`]: which batch lies where, and what is to be done with the files; no I/O
 //! - [`files`]: the directory; carries the work out
 //! - [`recovery`]: what is read when a spool is opened
