@@ -15,7 +15,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::metrics::EndpointMetrics;
@@ -28,11 +28,6 @@ const ALPN: &[u8] = b"icecore/1";
 
 /// Connections that may be open at once. Measured at some 50 KB each, so that this many take 3 GB.
 const MAX_CONNECTIONS: usize = 65_536;
-
-/// Handshakes under way at once; more wait in QUIC's queue. Each costs about half a millisecond of signatures, so that
-/// these take an eighth of a second: when a whole fleet comes back at once, those who are in are still served, and
-/// handshakes end before their clients give up, first come, first served.
-const MAX_HANDSHAKES: usize = 256;
 
 /// How long after the goodbye what is on its way from the devices is still taken. Longer than most round trips; what
 /// arrives later is not acked, and sent again.
@@ -213,17 +208,11 @@ impl Ingest {
 }
 
 async fn accept(endpoint: Endpoint, hub: Arc<Hub>) {
-    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
     while let Some(incoming) = endpoint.accept().await {
         if endpoint.open_connections() >= MAX_CONNECTIONS {
             incoming.refuse();
-        } else if handshakes.available_permits() < MAX_HANDSHAKES / 2 && !incoming.remote_address_validated()
-        {
-            // Under pressure a client has to show that it is where it says, so that forged packets cannot take the
-            // places of real clients. This fails for none whose address is not validated.
-            let _ = incoming.retry();
-        } else if let Ok(place) = Arc::clone(&handshakes).acquire_owned().await {
-            tokio::spawn(session::serve(Arc::clone(&hub), incoming, place));
+        } else {
+            tokio::spawn(session::serve(Arc::clone(&hub), incoming));
         }
     }
 }

@@ -15,7 +15,7 @@ use icecore_wire::{
 };
 use quinn::{Connection, Incoming, VarInt};
 use rustls_pki_types::CertificateDer;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::endpoint::Hub;
@@ -120,18 +120,20 @@ impl State {
     }
 }
 
-/// Serves one connection from its first packet to its end. `place` is held until its handshake is over.
-pub(crate) async fn serve(hub: Arc<Hub>, incoming: Incoming, place: OwnedSemaphorePermit) {
+/// Serves one connection from its first packet to its end.
+pub(crate) async fn serve(hub: Arc<Hub>, incoming: Incoming) {
     let remote = incoming.remote_address();
-    let connection = match handshake(incoming).await {
-        Ok(connection) => connection,
-        Err(reason) => {
+    let connection = match timeout(HANDSHAKE_TIMEOUT, async { incoming.accept()?.await }).await {
+        Ok(Ok(connection)) => connection,
+        failed => {
             hub.metrics.failed_handshakes.increment(1);
+            let reason = failed.map_or("it took too long".to_owned(), |r| {
+                r.err().map_or_else(String::new, |e| e.to_string())
+            });
             tracing::info!(%remote, reason, "a handshake failed");
             return;
         }
     };
-    drop(place);
     match identify(&hub, &connection) {
         Ok(identity) => {
             hub.metrics.handshakes.increment(1);
@@ -145,14 +147,6 @@ pub(crate) async fn serve(hub: Arc<Hub>, incoming: Incoming, place: OwnedSemapho
             let _ = timeout(HANDSHAKE_TIMEOUT, turn_away(&connection, &denied)).await;
             close(&connection, denied.code, &denied.message);
         }
-    }
-}
-
-async fn handshake(incoming: Incoming) -> Result<Connection, String> {
-    let connecting = incoming.accept().map_err(|e| e.to_string())?;
-    match timeout(HANDSHAKE_TIMEOUT, connecting).await {
-        Ok(connected) => connected.map_err(|e| e.to_string()),
-        Err(_) => Err("it took too long".to_owned()),
     }
 }
 

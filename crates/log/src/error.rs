@@ -70,6 +70,13 @@ impl Damage {
         let file = self.file.file_name().unwrap_or_default();
         format!("{}@{}", file.to_string_lossy(), self.offset)
     }
+
+    /// Whether an operator means this damage: by its name, or by that of its file, which stands for all damage in it.
+    /// One lost block can make many after it unreadable, if it announced what they refer to.
+    #[must_use]
+    pub fn is_named(&self, name: &str) -> bool {
+        name == self.name() || self.file.file_name().is_some_and(|file| file == name)
+    }
 }
 
 impl fmt::Display for Damage {

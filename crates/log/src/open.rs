@@ -169,7 +169,7 @@ impl Opening {
     /// Goes on past damage the operator has accepted by name; otherwise reports the first that is not.
     fn accept(&mut self, damage: Vec<Damage>) -> Result<(), LogError> {
         for damage in damage {
-            if !self.options.accept_damage.contains(&damage.name()) {
+            if !self.options.accept_damage.iter().any(|name| damage.is_named(name)) {
                 return Err(damage.into());
             }
             tracing::warn!(%damage, "going on past damage that was accepted");

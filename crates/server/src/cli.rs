@@ -66,7 +66,8 @@ pub(crate) struct InitArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Start although the log is damaged here, as the error named it: `<file>@<offset>` (repeatable).
+    /// Start although the log is damaged here, as the error named it: `<file>@<offset>`, or `<file>` for everything
+    /// that is lost in that file (repeatable).
     #[arg(long = "accept-damage", value_name = "PLACE")]
     pub(crate) accept_damage: Vec<String>,
 }

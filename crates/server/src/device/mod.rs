@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use icecore_ingest::Registry;
-use icecore_log::{LogReader, RealDisk};
+use icecore_log::{LogError, LogReader, OnDamage, RealDisk, Scan};
 use icecore_state::Ledger;
 
 use crate::cli::DeviceCommand;
@@ -33,9 +33,19 @@ fn registry(config: &Config) -> anyhow::Result<Registry> {
     Ok(Registry::open(config.data.dir.join("registry.jsonl"))?)
 }
 
-/// What the log holds of every device; nothing if a server never ran.
+/// What the log holds of every device; nothing if a server never ran. What is damaged is told and left out.
 pub(crate) fn ledger(data: &Path) -> anyhow::Result<Ledger> {
+    let reader = LogReader::open(Arc::new(RealDisk), data)?;
     let mut ledger = Ledger::default();
-    LogReader::open(Arc::new(RealDisk), data)?.facts(&mut |fact| ledger.apply(fact))?;
+    match reader.facts(&mut |fact| ledger.apply(fact)) {
+        Ok(()) => return Ok(ledger),
+        Err(LogError::Damaged(damage)) => eprintln!("warning: this leaves out what is damaged: {damage}"),
+        Err(error) => return Err(error.into()),
+    }
+    let around = Scan { on_damage: OnDamage::Skip, ..Scan::default() };
+    let mut ledger = Ledger::default();
+    for record in reader.scan(around) {
+        ledger.apply(&record?.fact());
+    }
     Ok(ledger)
 }

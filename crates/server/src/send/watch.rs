@@ -1,12 +1,13 @@
 //! What happens to the rows on their way, and when to give up.
 
+use std::fmt;
 use std::io::IsTerminal;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use hdrhistogram::Histogram;
 use icecore_device::{Code, Disconnect, Event, Events, Gateway};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::summary::Summary;
@@ -95,11 +96,13 @@ impl Watch {
         if failure.is_none() && durable == rows {
             return Ok(summary);
         }
-        let failure = failure.map_or_else(String::new, |failure| format!("{failure:#}; "));
         let [durable, rows] = [durable, rows].map(count);
-        bail!(
-            "{failure}{durable} of {rows} rows are stored (sending the files again adds only what is missing)"
-        )
+        let stored =
+            format!("{durable} of {rows} rows are stored; sending the files again adds what is missing");
+        match failure {
+            Some(failure) => bail!("{failure:#} ({stored})"),
+            None => bail!("{stored}"),
+        }
     }
 
     /// Lets the connection end, so that the server need not wait for one that fell silent.
@@ -204,7 +207,11 @@ fn progress_bar(rows: u64) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = "{wide_bar} {human_pos} of {human_len} rows durable, {per_sec}, {eta} left";
-    ProgressBar::new(rows)
-        .with_style(ProgressStyle::with_template(style).expect("the template is well-formed"))
+    let template = "{wide_bar} {human_pos} of {human_len} rows durable, {rate}/s, {eta} left";
+    let style = ProgressStyle::with_template(template).expect("the template is well-formed");
+    let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+        // A bar has no way to report that it could not be drawn.
+        let _ = out.write_str(&count(state.per_sec() as u64));
+    };
+    ProgressBar::new(rows).with_style(style.with_key("rate", rate))
 }

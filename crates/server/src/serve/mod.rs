@@ -37,7 +37,7 @@ pub(crate) fn run(args: &ServeArgs, config: &Config) -> anyhow::Result<()> {
     tell_recovery(writer.recovery());
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let stopped = runtime.block_on(async {
         // Signals are caught before anybody is told that the server is ready.
         let mut signals = Signals::catch()?;
         let ingest = Ingest::start(&ingest_options(config), Arc::new(registry), handle)?;
@@ -68,7 +68,10 @@ pub(crate) fn run(args: &ServeArgs, config: &Config) -> anyhow::Result<()> {
                 Err(anyhow!("the log failed: {message}"))
             }
         }
-    })
+    });
+    // Whatever still waits for a disk must not keep the process from ending.
+    runtime.shutdown_background();
+    stopped
 }
 
 async fn stop(ingest: Ingest, writer: Writer, mut signals: Signals) -> anyhow::Result<()> {
@@ -105,7 +108,9 @@ fn with_way_out(error: StartError) -> anyhow::Error {
     match &error {
         StartError::Log(LogError::Damaged(damage)) => {
             let place = damage.name();
-            anyhow!("{error}; to start without what is damaged there: icecore serve --accept-damage {place}")
+            anyhow!(
+                "the log is damaged: {damage}; to start without what is lost there: --accept-damage {place}"
+            )
         }
         _ => error.into(),
     }

@@ -76,17 +76,18 @@ impl Site {
         self.try_serve(&[]).unwrap()
     }
 
+    /// The same at a given address.
+    pub(crate) fn serve_at(&self, quic: SocketAddr) -> Server {
+        let mut command = self.command(&["--log-format", "json", "serve"]);
+        command.env("ICECORE__LISTEN__QUIC", quic.to_string());
+        Server::start(command).unwrap()
+    }
+
     /// The same with more arguments; returns what the server said if it ended instead.
     pub(crate) fn try_serve(&self, arguments: &[&str]) -> Result<Server, String> {
         let mut command = self.command(&["--log-format", "json", "serve"]);
-        let mut child = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let (lines, log) = mpsc::channel();
-        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
-        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut server = Server { quic: nowhere, http: nowhere, child, log };
-        server.wait_until_ready()?;
-        Ok(server)
+        command.args(arguments);
+        Server::start(command)
     }
 }
 
@@ -100,6 +101,17 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    fn start(mut command: Command) -> Result<Self, String> {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (lines, log) = mpsc::channel();
+        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut server = Self { quic: nowhere, http: nowhere, child, log };
+        server.wait_until_ready()?;
+        Ok(server)
+    }
+
     fn wait_until_ready(&mut self) -> Result<(), String> {
         let mut said = String::new();
         loop {

@@ -9,6 +9,7 @@ mod damage;
 mod enrolment;
 mod fixtures;
 mod interrupted_send;
+mod many_devices;
 mod resend;
 mod send_failures;
 mod serving;
