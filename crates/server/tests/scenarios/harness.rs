@@ -1,12 +1,12 @@
 //! A site: a directory that `icecore init` made, and the processes that work in it.
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -133,6 +133,28 @@ impl Server {
     /// The address as `--server` takes it.
     pub(crate) fn address(&self) -> String {
         self.quic.to_string()
+    }
+
+    /// What a GET of `path` answers, head and body.
+    pub(crate) fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.http).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        response
+    }
+
+    /// Waits until it has taken this many events into the log since its start.
+    pub(crate) fn wait_for_events(&self, least: u64) {
+        let deadline = Instant::now() + START_TIMEOUT;
+        let events = || -> Option<u64> {
+            let metrics = self.get("/metrics");
+            metrics.lines().find_map(|line| line.strip_prefix("icecore_events_total "))?.parse().ok()
+        };
+        while events().is_none_or(|events| events < least) {
+            assert!(Instant::now() < deadline, "{least} events do not arrive");
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Sends SIGTERM and waits.

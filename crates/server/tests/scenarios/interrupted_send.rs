@@ -1,8 +1,6 @@
 //! A send that loses its server says what is stored; sent again, it adds only the rest.
 
 use std::process::Stdio;
-use std::thread;
-use std::time::Duration;
 
 use crate::harness::{Site, assert_failure, assert_success, testdata};
 use crate::table::{self, assert_equal};
@@ -21,7 +19,7 @@ fn what_an_interrupted_send_left_out_is_added_by_the_next() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    thread::sleep(Duration::from_millis(1500));
+    server.wait_for_events(5_000);
     server.kill();
     let output = slowly.wait_with_output().unwrap();
     assert_failure(&output, &[" of 26,115 rows are stored"]);
@@ -45,7 +43,7 @@ fn a_send_waits_for_a_server_that_restarts() {
     let mut slowly = site.command(&["send", file.to_str().unwrap(), "--schema", "weather", "--rate", "8000"]);
     slowly.args(["--identity", &identity, "--server", &address.to_string()]);
     let slowly = slowly.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    thread::sleep(Duration::from_millis(1500));
+    server.wait_for_events(5_000);
     assert!(server.stop().success());
     let server = site.serve_at(address);
     let output = slowly.wait_with_output().unwrap();

@@ -1,26 +1,15 @@
 //! A server on its own: one per data directory, HTTP, status, a graceful stop.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-
-use crate::harness::{Server, Site, assert_failure, output};
-
-fn get(server: &Server, path: &str) -> String {
-    let mut stream = TcpStream::connect(server.http).unwrap();
-    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
-    let mut response = String::new();
-    stream.read_to_string(&mut response).unwrap();
-    response
-}
+use crate::harness::{Site, assert_failure, output};
 
 #[test]
 fn health_readiness_and_metrics_are_served() {
     let site = Site::new();
     let server = site.serve();
-    assert!(get(&server, "/healthz").ends_with("ok\n"));
-    assert!(get(&server, "/readyz").starts_with("HTTP/1.0 200 OK"));
-    assert!(get(&server, "/metrics").contains("icecore_durable_position 0"));
-    assert!(get(&server, "/elsewhere").starts_with("HTTP/1.0 404"));
+    assert!(server.get("/healthz").ends_with("ok\n"));
+    assert!(server.get("/readyz").starts_with("HTTP/1.0 200 OK"));
+    assert!(server.get("/metrics").contains("icecore_durable_position 0"));
+    assert!(server.get("/elsewhere").starts_with("HTTP/1.0 404"));
 
     let http = server.http.to_string();
     let status = |site: &Site| {
