@@ -100,11 +100,15 @@ impl Channel {
     ) -> Result<Admission, RecordError> {
         let mut next = self.next_sequence.lock().expect("a sequence is never left half changed");
         let mut report = self.link.watchers.report();
-        let admission = self.outbox().admit(self.link.config.when_full, &mut report);
+        let mut admission = self.outbox().admit(self.link.config.when_full, &mut report);
         if matches!(admission, Ok(Admission::Room)) {
-            let (count, payload) = encode(*next)?;
-            *next += u64::from(count);
-            self.outbox().push(Arc::clone(schema), count, payload, &mut report);
+            match encode(*next) {
+                Ok((count, payload)) => {
+                    *next += u64::from(count);
+                    self.outbox().push(Arc::clone(schema), count, payload, &mut report);
+                }
+                Err(error) => admission = Err(error.into()),
+            }
         }
         drop(next);
         if !report.is_empty() {

@@ -155,6 +155,7 @@ impl Report {
 pub(crate) struct Watchers {
     buffers: Mutex<Vec<Weak<Buffer>>>,
     watched: AtomicBool,
+    ended: AtomicBool,
     stats: Mutex<Stats>,
 }
 
@@ -162,6 +163,7 @@ impl Watchers {
     pub(crate) fn subscribe(&self, device: Option<DeviceName>, capacity: usize) -> Events {
         let buffer = Arc::new(Buffer { device, capacity, unread: Mutex::default(), arrived: Notify::new() });
         let mut buffers = self.buffers();
+        buffer.unread().ended = self.ended.load(Ordering::Relaxed);
         buffers.push(Arc::downgrade(&buffer));
         self.watched.store(true, Ordering::Relaxed);
         drop(buffers);
@@ -201,7 +203,9 @@ impl Watchers {
 
     /// Ends all subscriptions.
     pub(crate) fn end(&self) {
-        for buffer in self.buffers().drain(..).filter_map(|buffer| buffer.upgrade()) {
+        let mut buffers = self.buffers();
+        self.ended.store(true, Ordering::Relaxed);
+        for buffer in buffers.drain(..).filter_map(|buffer| buffer.upgrade()) {
             buffer.unread().ended = true;
             buffer.arrived.notify_one();
         }

@@ -245,7 +245,8 @@ impl<'a> Pump<'a> {
                 continue;
             }
             if self.aliases.len() >= self.max_aliases && (queue.is_done() || !self.evict_idle(channel)) {
-                if !queue.is_done() {
+                let waits = self.crowded_out.iter().any(|waiting| Arc::ptr_eq(waiting, channel));
+                if !queue.is_done() && !waits {
                     self.crowded_out.push(Arc::clone(channel));
                 }
                 continue;
