@@ -1,7 +1,7 @@
 //! A site: a directory that `icecore init` made, and the processes that work in it.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
@@ -29,11 +29,13 @@ pub(crate) fn workspace() -> PathBuf {
 /// A new directory with configuration, certificates and an empty log.
 pub(crate) struct Site {
     directory: TempDir,
+    /// Configuration from the environment, `SECTION__KEY`, beyond the free ports that every site has.
+    settings: Vec<(&'static str, String)>,
 }
 
 impl Site {
     pub(crate) fn new() -> Self {
-        let site = Self { directory: tempfile::tempdir().unwrap() };
+        let site = Self { directory: tempfile::tempdir().unwrap(), settings: Vec::new() };
         let dir = site.path("").to_str().unwrap().to_owned();
         assert_success(&icecore(&["init", "--dir", &dir]));
         site
@@ -43,12 +45,27 @@ impl Site {
         self.directory.path().join(name)
     }
 
+    /// Configures the site's commands from here on, through the environment.
+    pub(crate) fn set(&mut self, key: &'static str, value: impl Into<String>) {
+        self.settings.push((key, value.into()));
+    }
+
+    /// Has every server of the site listen where the others did: devices outlive them.
+    pub(crate) fn keep_address(&mut self) -> SocketAddr {
+        let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        self.set("LISTEN__QUIC", free.to_string());
+        free
+    }
+
     /// A command with this site's configuration and free ports.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_icecore"));
         command.arg("--config").arg(self.path("icecore.toml")).args(arguments);
         for key in ["QUIC", "HTTP"] {
             command.env(format!("ICECORE__LISTEN__{key}"), "127.0.0.1:0");
+        }
+        for (key, value) in &self.settings {
+            command.env(format!("ICECORE__{key}"), value);
         }
         command
     }
@@ -62,6 +79,13 @@ impl Site {
         let output = self.run(arguments);
         assert_success(&output);
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Enrolls the device `name`; returns its identity directory.
+    pub(crate) fn enroll_device(&self, name: &str) -> PathBuf {
+        let identity = self.path("identities").join(name);
+        self.expect(&["device", "enroll", name, "--out", identity.to_str().unwrap()]);
+        identity
     }
 
     /// Enrolls the gateway `name`; returns its identity directory.

@@ -1,11 +1,16 @@
 //! Scenarios on the real binary, one per file. Servers listen on free ports of 127.0.0.1.
 #![expect(clippy::unwrap_used, reason = "a scenario fails by panicking")]
 
+mod fleet;
 mod harness;
+mod promises;
 mod table;
 
 mod configuration;
+mod crash_device;
+mod crash_server;
 mod damage;
+mod disk_full;
 mod enrolment;
 mod fixtures;
 mod interrupted_send;

@@ -1,0 +1,36 @@
+//! The server is killed again and again while a fleet streams: what was acked is stored, once.
+
+use std::thread;
+use std::time::Duration;
+
+use icecore_device::{Identity, Spool};
+
+use crate::fleet::Fleet;
+use crate::harness::Site;
+use crate::promises::crash_rounds;
+
+#[test]
+fn nothing_acked_is_lost_when_the_server_is_killed() {
+    let mut site = Site::new();
+    let address = site.keep_address();
+    // Small enough that some crashes meet a new segment.
+    site.set("LOG__SEGMENT", "1MiB");
+    let identity = Identity::load(site.enroll_gateway("gateway", "crash/*")).unwrap();
+    let memory = (0..4).map(|_| Spool::Memory { max_bytes: 4 << 20 });
+    let disk = (0..2).map(|n| Spool::Disk { dir: site.path(&format!("spool-{n}")), max_bytes: 16 << 20 });
+
+    let mut server = site.serve();
+    let fleet = Fleet::start(address, identity, memory.chain(disk).collect());
+    for round in 0..crash_rounds() {
+        let before = fleet.acked();
+        thread::sleep(Duration::from_millis(fastrand::u64(50..500)));
+        server.kill();
+        server = site.serve();
+        println!("round {round}: killed after {} acks", fleet.acked() - before);
+    }
+    let acked = fleet.finish();
+    assert!(server.stop().success());
+    let stored = acked.check(&site.path("data"));
+    println!("{} batches were acked, {stored} are stored", acked.count());
+    assert_eq!(acked.count(), stored, "after the fleet is done, everything stored is acked");
+}
