@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use icecore_device::Stats;
+use tokio::task::JoinSet;
 
 use crate::connection::{Connection, Latencies};
 use crate::figures::Figures;
@@ -54,8 +55,9 @@ impl<'a> Meter<'a> {
             client_cpu_s,
             ..Figures::default()
         };
-        for connection in connections {
-            connection.close().await?;
+        let mut closing: JoinSet<_> = connections.into_iter().map(Connection::close).collect();
+        while let Some(closed) = closing.join_next().await {
+            closed.context("closing a connection panicked")??;
         }
         Ok(figures)
     }
