@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use icecore_device::{
     Backoff, BatchPolicy, ColumnData, ColumnType, Config, Device, Event, Events, Field, Gateway, Identity,
@@ -43,6 +43,15 @@ impl Fleet {
     /// Batches acked so far.
     pub(crate) fn acked(&self) -> usize {
         self.acked.lock().unwrap().count()
+    }
+
+    /// Waits until this many batches are acked.
+    pub(crate) fn wait_for_acks(&self, least: usize) {
+        let start = Instant::now();
+        while self.acked() < least {
+            assert!(start.elapsed() < PATIENCE, "no ack within {PATIENCE:?}");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Stops recording and waits until everything is acked.
