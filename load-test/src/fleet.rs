@@ -19,8 +19,9 @@ use crate::meter::Meter;
 use crate::server::TestServer;
 use crate::workload::{self, Machine, Readings};
 
-/// UDP sockets that the connections share.
-const SOCKETS: usize = 8;
+/// UDP sockets that the connections share. A socket's receive loop takes a few datagrams per turn, and its turn comes
+/// after every connection's that has something to do: with too few sockets the buffers overflow.
+const SOCKETS: usize = 64;
 /// New connections per second: a handshake costs both sides about a millisecond of signatures.
 const CONNECTS_PER_SECOND: usize = 400;
 
