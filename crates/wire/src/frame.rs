@@ -32,6 +32,8 @@ pub enum FrameKind {
     Dropped = 4,
     /// Client: an orderly end.
     Bye = 5,
+    /// Client: asks for a new certificate.
+    Renew = 6,
     /// Server: the answer to `Hello`.
     Welcome = 16,
     /// Server: the answer to `Attach`.
@@ -46,10 +48,16 @@ pub enum FrameKind {
     Pace = 21,
     /// Server: the connection is about to end.
     GoAway = 22,
+    /// Server: a new certificate.
+    Renewed = 23,
+    /// Server: there is no new certificate.
+    NotRenewed = 24,
     /// Batch stream: a schema, before its first batch.
     Schema = 32,
     /// Batch stream: a batch.
     Batch = 33,
+    /// Batch stream: what follows is old data.
+    Backlog = 34,
 }
 
 impl FrameKind {
@@ -61,6 +69,7 @@ impl FrameKind {
             3 => Self::Detach,
             4 => Self::Dropped,
             5 => Self::Bye,
+            6 => Self::Renew,
             16 => Self::Welcome,
             17 => Self::Attached,
             18 => Self::Ack,
@@ -68,8 +77,11 @@ impl FrameKind {
             20 => Self::Refuse,
             21 => Self::Pace,
             22 => Self::GoAway,
+            23 => Self::Renewed,
+            24 => Self::NotRenewed,
             32 => Self::Schema,
             33 => Self::Batch,
+            34 => Self::Backlog,
             _ => return None,
         })
     }
@@ -173,12 +185,12 @@ struct Body {
 }
 
 impl FrameReader {
-    /// A reader for a control stream: every kind but [`FrameKind::Schema`] and [`FrameKind::Batch`].
+    /// A reader for a control stream: every kind that does not belong on a batch stream.
     pub fn control() -> Self {
         Self::new(Accepts::Control)
     }
 
-    /// A reader for a batch stream: only [`FrameKind::Schema`] and [`FrameKind::Batch`], the latter up to
+    /// A reader for a batch stream: [`FrameKind::Schema`], [`FrameKind::Backlog`] and [`FrameKind::Batch`], the latter up to
     /// `max_batch_bytes`.
     pub fn batches(max_batch_bytes: usize) -> Self {
         Self::new(Accepts::Batches { max_bytes: max_batch_bytes.min(MAX_BATCH_BYTES) })
@@ -275,7 +287,9 @@ impl Accepts {
         let max = match (self, kind) {
             (Self::Batches { max_bytes }, FrameKind::Batch) => max_bytes,
             (Self::Batches { .. }, FrameKind::Schema) => MAX_CONTROL_BYTES,
-            (Self::Batches { .. }, _) | (Self::Control, FrameKind::Batch | FrameKind::Schema) => {
+            (Self::Batches { .. }, FrameKind::Backlog) => 0,
+            (Self::Batches { .. }, _)
+            | (Self::Control, FrameKind::Batch | FrameKind::Schema | FrameKind::Backlog) => {
                 return Err(FrameProblem::Kind(number));
             }
             (Self::Control, _) => MAX_CONTROL_BYTES,

@@ -37,7 +37,7 @@ pub use glob::Glob;
 pub use ids::{DeviceName, Digest, Epoch, InvalidHex, InvalidName, SchemaId};
 pub use message::{
     Ack, Attach, Attached, Code, Disposition, Dropped, GoAway, Hello, Level, Message, MessageError, Nack,
-    Pace, Refuse, SessionLimits, Welcome,
+    NotRenewed, Pace, Refuse, Renewed, SessionLimits, Welcome,
 };
 pub use payload::Payload;
 pub use ranges::SequenceRanges;

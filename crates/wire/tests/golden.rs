@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use icecore_wire::{
     Ack, Attach, Attached, Batch, BatchBuilder, Code, ColumnType, DeviceName, Disposition, Dropped,
-    EncodeOptions, Epoch, Field, FrameReader, GoAway, Hello, Kind, Level, Message, Nack, Pace, Payload,
-    Refuse, Schema, SequenceRanges, SessionLimits, Value, Welcome,
+    EncodeOptions, Epoch, Field, FrameReader, GoAway, Hello, Kind, Level, Message, Nack, NotRenewed, Pace,
+    Payload, Refuse, Renewed, Schema, SequenceRanges, SessionLimits, Value, Welcome,
 };
 
 fn path(name: &str) -> PathBuf {
@@ -176,10 +176,27 @@ fn messages() -> Vec<Message> {
     ]
 }
 
-/// One line a message: its name, and its frame in hexadecimal digits.
+fn renewal_messages() -> Vec<Message> {
+    vec![
+        Message::Renew,
+        Message::Renewed(Renewed { certificate: vec![0x30, 0x03, 0x02, 0x01, 0x2a] }),
+        Message::NotRenewed(NotRenewed {
+            code: Code::Internal,
+            message: "the CA's key is kept elsewhere".into(),
+            retry_after: None,
+        }),
+    ]
+}
+
 #[test]
 fn messages_version_1() {
-    let lines = messages().into_iter().map(|message| {
+    assert_frozen("messages.txt", &messages());
+    assert_frozen("renewal.txt", &renewal_messages());
+}
+
+/// One line a message: its name, and its frame in hexadecimal digits.
+fn assert_frozen(file: &str, messages: &[Message]) {
+    let lines = messages.iter().map(|message| {
         let mut frame = Vec::new();
         message.write_frame(&mut frame);
         let name = format!("{message:?}");
@@ -188,7 +205,7 @@ fn messages_version_1() {
         format!("{name} {hex}\n")
     });
     let now: String = lines.collect();
-    let golden = String::from_utf8(golden("messages.txt", now.as_bytes())).expect("it is ASCII");
+    let golden = String::from_utf8(golden(file, now.as_bytes())).expect("it is ASCII");
     assert_eq!(golden, now);
 
     let digits =
@@ -202,5 +219,5 @@ fn messages_version_1() {
     let read: Vec<Message> = std::iter::from_fn(|| reader.next().expect("intact frames"))
         .map(|frame| Message::read(&frame).expect("known messages"))
         .collect();
-    assert_eq!(read, messages());
+    assert_eq!(read, messages);
 }

@@ -50,6 +50,8 @@ pub enum Code {
     ShuttingDown,
     /// Something failed in the server.
     Internal,
+    /// More events or bytes a second than the identity or the device is allowed.
+    RateLimited,
     /// A number that a newer peer knows.
     Unrecognized(u16),
 }
@@ -80,6 +82,7 @@ impl Code {
             Self::DiskFull => 20,
             Self::ShuttingDown => 21,
             Self::Internal => 22,
+            Self::RateLimited => 23,
             Self::Unrecognized(number) => number,
         }
     }
@@ -109,6 +112,7 @@ impl Code {
             20 => Self::DiskFull,
             21 => Self::ShuttingDown,
             22 => Self::Internal,
+            23 => Self::RateLimited,
             _ => Self::Unrecognized(number),
         }
     }
@@ -138,6 +142,7 @@ impl Code {
             Self::DiskFull => "disk_full",
             Self::ShuttingDown => "shutting_down",
             Self::Internal => "internal",
+            Self::RateLimited => "rate_limited",
             Self::Unrecognized(_) => "unrecognized",
         }
     }

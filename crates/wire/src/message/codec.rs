@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::{
-    Ack, Attach, Attached, Code, Disposition, Dropped, GoAway, Hello, Level, Message, Nack, Pace, Refuse,
-    SessionLimits, Welcome,
+    Ack, Attach, Attached, Code, Disposition, Dropped, GoAway, Hello, Level, Message, Nack, NotRenewed, Pace,
+    Refuse, Renewed, SessionLimits, Welcome,
 };
 use crate::frame::{FRAME_HEADER_BYTES, PADDING, padding, write_header};
 use crate::limits::{
@@ -51,6 +51,7 @@ impl Message {
             Self::Detach { .. } => FrameKind::Detach,
             Self::Dropped(_) => FrameKind::Dropped,
             Self::Bye => FrameKind::Bye,
+            Self::Renew => FrameKind::Renew,
             Self::Welcome(_) => FrameKind::Welcome,
             Self::Attached(_) => FrameKind::Attached,
             Self::Ack(_) => FrameKind::Ack,
@@ -58,13 +59,22 @@ impl Message {
             Self::Refuse(_) => FrameKind::Refuse,
             Self::Pace(_) => FrameKind::Pace,
             Self::GoAway(_) => FrameKind::GoAway,
+            Self::Renewed(_) => FrameKind::Renewed,
+            Self::NotRenewed(_) => FrameKind::NotRenewed,
         }
     }
 
     /// The alias in the frame's header.
     fn alias(&self) -> u32 {
         match self {
-            Self::Hello(_) | Self::Bye | Self::Welcome(_) | Self::Pace(_) | Self::GoAway(_) => 0,
+            Self::Hello(_)
+            | Self::Bye
+            | Self::Renew
+            | Self::Welcome(_)
+            | Self::Pace(_)
+            | Self::GoAway(_)
+            | Self::Renewed(_)
+            | Self::NotRenewed(_) => 0,
             Self::Detach { alias } => *alias,
             Self::Attach(attach) => attach.alias,
             Self::Dropped(dropped) => dropped.alias,
@@ -89,7 +99,7 @@ impl Message {
             }
             Self::Attach(attach) => put_attach(out, attach),
             Self::Dropped(dropped) => put_ranges(out, &dropped.ranges),
-            Self::Detach { .. } | Self::Bye => {}
+            Self::Detach { .. } | Self::Bye | Self::Renew => {}
             Self::Welcome(welcome) => {
                 out.extend_from_slice(&welcome.protocol.to_le_bytes());
                 put_text(out, &welcome.server);
@@ -111,15 +121,9 @@ impl Message {
             }
             Self::Nack(nack) => {
                 put_range(out, &nack.range);
-                out.extend_from_slice(&nack.code.number().to_le_bytes());
-                put_retry(out, nack.disposition.retry_after());
-                put_text(out, &nack.message);
+                put_refusal(out, nack.code, nack.disposition.retry_after(), &nack.message);
             }
-            Self::Refuse(refuse) => {
-                out.extend_from_slice(&refuse.code.number().to_le_bytes());
-                put_retry(out, refuse.retry_after);
-                put_text(out, &refuse.message);
-            }
+            Self::Refuse(refuse) => put_refusal(out, refuse.code, refuse.retry_after, &refuse.message),
             Self::Pace(pace) => {
                 out.extend_from_slice(&pace.bytes_per_s.to_le_bytes());
                 put_millis(out, pace.retry_after);
@@ -127,6 +131,13 @@ impl Message {
             Self::GoAway(go_away) => {
                 put_millis(out, go_away.retry_after);
                 put_text(out, &go_away.message);
+            }
+            Self::Renewed(renewed) => {
+                out.extend_from_slice(&(renewed.certificate.len() as u32).to_le_bytes());
+                out.extend_from_slice(&renewed.certificate);
+            }
+            Self::NotRenewed(NotRenewed { code, message, retry_after }) => {
+                put_refusal(out, *code, *retry_after, message);
             }
         }
     }
@@ -150,6 +161,7 @@ impl Message {
                 Self::Dropped(Dropped { alias: alias(frame.alias)?, ranges: fields.ranges()? })
             }
             FrameKind::Bye => Self::Bye,
+            FrameKind::Renew => Self::Renew,
             FrameKind::Welcome => Self::Welcome(Welcome {
                 protocol: fields.u16()?,
                 server: fields.text()?,
@@ -183,7 +195,14 @@ impl Message {
             FrameKind::GoAway => {
                 Self::GoAway(GoAway { retry_after: fields.millis()?, message: fields.text()? })
             }
-            FrameKind::Schema | FrameKind::Batch => return Err("it belongs on a batch stream".to_owned()),
+            FrameKind::Renewed => Self::Renewed(Renewed { certificate: fields.certificate()? }),
+            FrameKind::NotRenewed => {
+                let (code, retry_after, message) = (fields.code()?, fields.retry()?, fields.text()?);
+                Self::NotRenewed(NotRenewed { code, message, retry_after })
+            }
+            FrameKind::Schema | FrameKind::Batch | FrameKind::Backlog => {
+                return Err("it belongs on a batch stream".to_owned());
+            }
         };
         Ok(message)
     }
@@ -193,6 +212,12 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     let text = &text[..text.floor_char_boundary(MAX_TEXT_BYTES)];
     out.extend_from_slice(&(text.len() as u16).to_le_bytes());
     out.extend_from_slice(text.as_bytes());
+}
+
+fn put_refusal(out: &mut Vec<u8>, code: Code, retry_after: Option<Duration>, message: &str) {
+    out.extend_from_slice(&code.number().to_le_bytes());
+    put_retry(out, retry_after);
+    put_text(out, message);
 }
 
 fn put_attach(out: &mut Vec<u8>, attach: &Attach) {
@@ -291,6 +316,13 @@ impl<'a> Fields<'a> {
 
     fn text(&mut self) -> Result<String, String> {
         self.str(MAX_TEXT_BYTES).map(str::to_owned)
+    }
+
+    fn certificate(&mut self) -> Result<Vec<u8>, String> {
+        match self.u32()? as usize {
+            0 => Err("an empty certificate".to_owned()),
+            length => self.slice(length).map(<[u8]>::to_vec),
+        }
     }
 
     fn attach(&mut self, alias: u32) -> Result<Attach, String> {

@@ -186,6 +186,24 @@ pub struct GoAway {
     pub message: String,
 }
 
+/// Server → client: a certificate to use from the next connection on, for the key that this connection was made with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renewed {
+    /// X.509 in DER, issued by the CA that issued the one before.
+    pub certificate: Vec<u8>,
+}
+
+/// Server → client: why there is no new certificate; the old one stays good until it expires.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotRenewed {
+    /// Why.
+    pub code: Code,
+    /// Why, for people.
+    pub message: String,
+    /// When to ask again; `None` = not before something was changed.
+    pub retry_after: Option<Duration>,
+}
+
 /// A control message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
@@ -202,6 +220,8 @@ pub enum Message {
     Dropped(Dropped),
     /// Client: an orderly end.
     Bye,
+    /// Client: asks for a new certificate.
+    Renew,
     /// Server: the answer to `Hello`.
     Welcome(Welcome),
     /// Server: the answer to `Attach`.
@@ -216,4 +236,8 @@ pub enum Message {
     Pace(Pace),
     /// Server: the connection is about to end.
     GoAway(GoAway),
+    /// Server: a new certificate.
+    Renewed(Renewed),
+    /// Server: there is no new certificate.
+    NotRenewed(NotRenewed),
 }

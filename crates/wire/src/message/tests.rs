@@ -34,12 +34,12 @@ fn the_largest_attached_fits_in_a_frame() {
 
 #[test]
 fn codes_keep_their_numbers_and_names() {
-    let names: Vec<_> = (1..=22).map(|number| Code::from_number(number).name()).collect();
+    let names: Vec<_> = (1..=23).map(|number| Code::from_number(number).name()).collect();
     assert_eq!(names[2], "malformed_batch");
     assert_eq!(names[7], "sequence_conflict");
     for number in 0..100 {
         assert_eq!(Code::from_number(number).number(), number);
-        assert_eq!(matches!(Code::from_number(number), Code::Unrecognized(_)), !(1..=22).contains(&number));
+        assert_eq!(matches!(Code::from_number(number), Code::Unrecognized(_)), !(1..=23).contains(&number));
     }
 }
 
@@ -126,6 +126,12 @@ fn message() -> impl Strategy<Value = Message> {
             .prop_map(|(bytes_per_s, retry_after)| Message::Pace(Pace { bytes_per_s, retry_after })),
         (millis(), text())
             .prop_map(|(retry_after, message)| Message::GoAway(GoAway { retry_after, message })),
+        Just(Message::Renew),
+        prop::collection::vec(any::<u8>(), 1..50)
+            .prop_map(|certificate| Message::Renewed(Renewed { certificate })),
+        (any::<u16>(), text(), prop::option::of(millis())).prop_map(|(code, message, retry_after)| {
+            Message::NotRenewed(NotRenewed { code: Code::from_number(code), message, retry_after })
+        }),
     ]
 }
 

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::SessionError;
-use crate::frame::{PADDING, padding, write_header};
+use crate::frame::{FRAME_HEADER_BYTES, PADDING, padding, write_header};
 use crate::limits::MAX_STREAM_SCHEMAS;
 use crate::{
     BatchError, BatchHeader, Frame, FrameKind, FrameReader, Payload, Schema, SchemaId, SessionLimits,
@@ -34,6 +34,11 @@ impl BatchStreamWriter {
     /// A writer for a new stream.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The first bytes of a stream for old data: the server takes what comes on other streams first.
+    pub fn backlog_mark() -> [u8; FRAME_HEADER_BYTES] {
+        write_header(FrameKind::Backlog, 0, &[])
     }
 
     /// The frames around one batch of `schema`. They must be written, in this order, before those of the next batch.
@@ -90,6 +95,9 @@ pub struct BatchStreamReader {
     frames: FrameReader,
     max_rows: u32,
     schemas: VecDeque<Arc<Schema>>,
+    /// Whether a frame came already.
+    begun: bool,
+    backlog: bool,
 }
 
 impl BatchStreamReader {
@@ -99,6 +107,8 @@ impl BatchStreamReader {
             frames: FrameReader::batches(limits.max_batch_bytes as usize),
             max_rows: limits.max_rows,
             schemas: VecDeque::new(),
+            begun: false,
+            backlog: false,
         }
     }
 
@@ -114,17 +124,35 @@ impl BatchStreamReader {
     )]
     pub fn next(&mut self) -> Result<Option<Incoming>, SessionError> {
         while let Some(frame) = self.frames.next()? {
-            if frame.kind == FrameKind::Batch {
-                return self.batch(frame).map(Some);
+            let first = !std::mem::replace(&mut self.begun, true);
+            match frame.kind {
+                FrameKind::Batch => return self.batch(frame).map(Some),
+                FrameKind::Backlog => self.marked(&frame, first)?,
+                _ => self.announced(&frame)?,
             }
-            self.announced(&frame)?;
         }
         Ok(None)
+    }
+
+    /// Whether the client said that this stream carries old data.
+    pub fn is_backlog(&self) -> bool {
+        self.backlog
     }
 
     /// Whether the stream may end here: no frame is half read.
     pub fn is_at_boundary(&self) -> bool {
         self.frames.is_at_boundary()
+    }
+
+    fn marked(&mut self, frame: &Frame, first: bool) -> Result<(), SessionError> {
+        if !first || frame.alias != 0 {
+            return Err(SessionError::unexpected(
+                frame.kind,
+                "it is a stream's first frame and of no device",
+            ));
+        }
+        self.backlog = true;
+        Ok(())
     }
 
     fn announced(&mut self, frame: &Frame) -> Result<(), SessionError> {

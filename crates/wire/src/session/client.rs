@@ -8,7 +8,7 @@ use super::{PROTOCOL_VERSION, SessionError};
 use crate::limits::HELLO_TIMEOUT;
 use crate::{
     Ack, Attach, Attached, DeviceName, Dropped, Epoch, FrameKind, FrameReader, GoAway, Hello, Message, Nack,
-    Pace, Refuse, SequenceRanges, Welcome,
+    NotRenewed, Pace, Refuse, Renewed, SequenceRanges, Welcome,
 };
 
 /// What the server said.
@@ -29,6 +29,10 @@ pub enum ClientEvent {
     Pace(Pace),
     /// The connection is about to end.
     GoAway(GoAway),
+    /// The answer to [`ClientSession::renew`]: a certificate to use from the next connection on.
+    Renewed(Renewed),
+    /// The answer to [`ClientSession::renew`]: there is none.
+    NotRenewed(NotRenewed),
 }
 
 /// The client's end of a session.
@@ -88,6 +92,12 @@ impl ClientSession {
         if !range.is_empty() {
             self.send(&Message::Dropped(Dropped { alias, ranges: SequenceRanges::from(range) }));
         }
+    }
+
+    /// Asks for a new certificate for the key of this connection; the answer is [`ClientEvent::Renewed`] or
+    /// [`ClientEvent::NotRenewed`].
+    pub fn renew(&mut self) {
+        self.send(&Message::Renew);
     }
 
     /// Says that the client is done.
@@ -182,6 +192,8 @@ impl ClientSession {
                 }
             }
             Message::Pace(pace) => self.events.push_back(ClientEvent::Pace(pace)),
+            Message::Renewed(renewed) => self.events.push_back(ClientEvent::Renewed(renewed)),
+            Message::NotRenewed(not_renewed) => self.events.push_back(ClientEvent::NotRenewed(not_renewed)),
             other => return Err(SessionError::unexpected(other.kind(), "only clients send it")),
         }
         Ok(())

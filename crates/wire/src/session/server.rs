@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::{PROTOCOL_VERSION, SessionError};
 use crate::limits::{HELLO_TIMEOUT, MAX_RANGES};
 use crate::{
-    Ack, Attach, Attached, Code, Dropped, FrameKind, FrameReader, GoAway, Hello, Level, Message, Nack, Pace,
-    Refuse, SequenceRanges, SessionLimits, Welcome,
+    Ack, Attach, Attached, Code, Dropped, FrameKind, FrameReader, GoAway, Hello, Level, Message, Nack,
+    NotRenewed, Pace, Refuse, Renewed, SequenceRanges, SessionLimits, Welcome,
 };
 
 /// What the client said.
@@ -34,6 +34,8 @@ pub enum ServerEvent {
     Dropped(Dropped),
     /// The client is done.
     Bye,
+    /// The client asks for a new certificate; answer with [`ServerSession::renewed`] or [`ServerSession::not_renewed`].
+    Renew,
 }
 
 /// Where an alias is on its way.
@@ -93,6 +95,12 @@ impl ServerSession {
         self.aliases.get(&alias) == Some(&Alias::Attached)
     }
 
+    /// Whether `alias` is above all that the client has asked for so far: its `Attach` may still be on its way, because
+    /// batches travel on streams of their own.
+    pub fn is_ahead(&self, alias: u32) -> bool {
+        alias > self.last_alias
+    }
+
     /// Answers `Hello`; `server_time` in nanoseconds since the Unix epoch.
     pub fn welcome(&mut self, server: &str, server_time: i64) {
         let welcome = Welcome {
@@ -120,9 +128,10 @@ impl ServerSession {
         }
     }
 
-    /// Refuses a batch. Says nothing when the client has detached meanwhile.
+    /// Refuses a batch, which may have come before its device was attached. Says nothing when the client has detached
+    /// meanwhile.
     pub fn nack(&mut self, nack: Nack) {
-        if self.is_attached(nack.alias) {
+        if self.aliases.contains_key(&nack.alias) {
             Message::Nack(nack).write_frame(&mut self.out);
         }
     }
@@ -144,6 +153,16 @@ impl ServerSession {
     /// Tells the client that the connection is about to end.
     pub fn go_away(&mut self, go_away: GoAway) {
         Message::GoAway(go_away).write_frame(&mut self.out);
+    }
+
+    /// Hands a new certificate (X.509, DER) to the client that asked for one.
+    pub fn renewed(&mut self, certificate: Vec<u8>) {
+        Message::Renewed(Renewed { certificate }).write_frame(&mut self.out);
+    }
+
+    /// Tells the client that asked for a new certificate why there is none.
+    pub fn not_renewed(&mut self, not_renewed: NotRenewed) {
+        Message::NotRenewed(not_renewed).write_frame(&mut self.out);
     }
 
     /// The bytes to write to the control stream, empty when there are none.
@@ -193,6 +212,7 @@ impl ServerSession {
                 }
             }
             Message::Bye => self.events.push_back(ServerEvent::Bye),
+            Message::Renew => self.events.push_back(ServerEvent::Renew),
             other => return Err(SessionError::unexpected(other.kind(), "only servers send it")),
         }
         Ok(())

@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::limits::{HELLO_TIMEOUT, MAX_RANGES, MAX_STREAM_SCHEMAS};
 use crate::{
-    Ack, Attached, Batch, BatchError, ColumnData, ColumnType, DeviceName, EncodeOptions, Epoch, Field, Hello,
-    Level, Message, PADDING, Payload, Refuse, Schema, SequenceRanges, SessionLimits, encode,
+    Ack, Attached, Batch, BatchError, ColumnData, ColumnType, DeviceName, Disposition, EncodeOptions, Epoch,
+    Field, Hello, Level, Message, Nack, NotRenewed, PADDING, Payload, Refuse, Renewed, Schema,
+    SequenceRanges, SessionLimits, encode,
 };
 
 const START: Duration = Duration::from_secs(100);
@@ -237,6 +238,50 @@ fn schemas_are_announced_once_and_anew_when_forgotten() {
         assert!(Batch::validate(payload, found).is_ok());
     }
     assert!(reader.is_at_boundary());
+}
+
+#[test]
+fn only_a_streams_first_frame_marks_it_as_backlog() {
+    let schema = schema(1);
+    let mut reader = BatchStreamReader::new(&SessionLimits::default());
+    reader.push(&BatchStreamWriter::backlog_mark());
+    reader.push(&stream_bytes(&mut BatchStreamWriter::new(), &schema, &batch(&schema, 0)));
+    assert!(matches!(reader.next().unwrap(), Some(Incoming::Batch { .. })));
+    assert!(reader.is_backlog());
+    reader.push(&BatchStreamWriter::backlog_mark());
+    let twice = reader.next().unwrap_err();
+    assert!(matches!(twice, SessionError::Unexpected { kind: FrameKind::Backlog, .. }));
+    assert!(!BatchStreamReader::new(&SessionLimits::default()).is_backlog());
+}
+
+#[test]
+fn certificates_are_renewed_over_the_session() {
+    let mut pair = Pair::open();
+    pair.client.renew();
+    pair.deliver_to_server();
+    assert_eq!(pair.server.poll_event(), Some(ServerEvent::Renew));
+    pair.server.renewed(vec![0x30, 0x82]);
+    let not_renewed =
+        NotRenewed { code: Code::Internal, message: "no CA key here".into(), retry_after: Some(START) };
+    pair.server.not_renewed(not_renewed.clone());
+    pair.deliver_to_client();
+    let renewed = Renewed { certificate: vec![0x30, 0x82] };
+    assert_eq!(pair.client.poll_event(), Some(ClientEvent::Renewed(renewed)));
+    assert_eq!(pair.client.poll_event(), Some(ClientEvent::NotRenewed(not_renewed)));
+}
+
+#[test]
+fn a_batch_may_be_refused_before_its_device_is_attached() {
+    let mut pair = Pair::open();
+    let alias = pair.client.attach(name("pump"), Epoch::from_bytes([1; 16]));
+    assert!(pair.server.is_ahead(alias));
+    pair.deliver_to_server();
+    assert!(!pair.server.is_ahead(alias));
+    let disposition = Disposition::RetryAfter(START);
+    let nack = Nack { alias, range: 0..5, code: Code::RateLimited, disposition, message: String::new() };
+    pair.server.nack(nack.clone());
+    pair.deliver_to_client();
+    assert_eq!(pair.client.poll_event(), Some(ClientEvent::Nacked(nack)));
 }
 
 #[test]
