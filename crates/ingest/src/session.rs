@@ -5,22 +5,25 @@
 mod batches;
 mod control;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use icecore_wire::limits::HELLO_TIMEOUT;
 use icecore_wire::{
-    Attached, Code, Disposition, Level, Nack, Refuse, SequenceRanges, ServerSession, SessionLimits,
+    Attached, Code, Disposition, Level, Nack, Refuse, SequenceRanges, ServerSession, SessionError,
+    SessionLimits,
 };
 use quinn::{Connection, Incoming, VarInt};
 use rustls_pki_types::CertificateDer;
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use crate::endpoint::Hub;
 use crate::identity::{Denied, Identity};
-use crate::writer::{Answer, Attachment, Reply, wall_time};
+use crate::writer::{Answer, Attachment, Body, Reply, Submission, wall_time};
 
 /// How long a client may take for the TLS handshake, and for reading why it was turned away.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,11 +38,16 @@ pub(crate) struct Session {
     started: Instant,
     state: Mutex<State>,
     outgoing: Notify,
+    /// Tells the batch streams that the writer knows of more aliases.
+    attaching: Notify,
 }
 
 struct State {
     machine: ServerSession,
+    /// What the aliases stand for whose attach was submitted.
     attachments: HashMap<u32, Arc<Attachment>>,
+    /// What the client said and the writer was not told yet. While there is something, the control stream is not read.
+    pending: VecDeque<Submission>,
     /// Whether the control task knows already that it has something to write.
     woken: bool,
 }
@@ -52,8 +60,14 @@ impl Session {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             identity,
             started: Instant::now(),
-            state: Mutex::new(State { machine, attachments: HashMap::new(), woken: false }),
+            state: Mutex::new(State {
+                machine,
+                attachments: HashMap::new(),
+                pending: VecDeque::new(),
+                woken: false,
+            }),
             outgoing: Notify::new(),
+            attaching: Notify::new(),
         })
     }
 
@@ -79,6 +93,34 @@ impl Session {
         self.outgoing.notify_one();
     }
 
+    /// What `alias` stands for, if anything; waits until the writer knows it. Batches travel on streams of their own and
+    /// may arrive before their `Attach`; the writer has to have the attach first, or their acks would be lost.
+    ///
+    /// # Errors
+    /// When the client does not attach it in time.
+    async fn await_attach(&self, alias: u32) -> Result<Option<Arc<Attachment>>, SessionError> {
+        let mut deadline = tokio::time::Instant::now() + HELLO_TIMEOUT;
+        loop {
+            let mut changed = pin!(self.attaching.notified());
+            changed.as_mut().enable();
+            let late = {
+                let state = self.state();
+                if state.is_known(alias) {
+                    return Ok(state.attachments.get(&alias).cloned());
+                }
+                // While the control stream is not read, it is not the client that is late.
+                state.pending.is_empty()
+            };
+            if timeout_at(deadline, changed).await.is_err() {
+                if late {
+                    return Err(SessionError::Timeout { expected: "Attach" });
+                }
+                deadline += HELLO_TIMEOUT;
+            }
+        }
+    }
+
+    /// `None` as well while the writer does not know of the attach.
     fn attachment(&self, alias: u32) -> Option<Arc<Attachment>> {
         self.state().attachments.get(&alias).cloned()
     }
@@ -94,6 +136,14 @@ impl Session {
 }
 
 impl State {
+    /// Whether everything that the client said of `alias` up to now was handed on: it is not still to be heard of, and
+    /// its attach does not wait for room in the writer's queue.
+    fn is_known(&self, alias: u32) -> bool {
+        let waits =
+            |pending: &Submission| pending.from.alias == alias && matches!(pending.body, Body::Attach);
+        !self.machine.is_ahead(alias) && !self.pending.iter().any(waits)
+    }
+
     fn reply(&mut self, alias: u32, reply: Reply) {
         match reply {
             Reply::Attached { epoch_number, stored, settled } => {

@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, watch};
 pub use self::core::Core;
 use clock::ReceivedClock;
 pub(crate) use clock::wall_time;
-pub(crate) use inbox::{Inbox, MAX_GROUP_BYTES};
+pub(crate) use inbox::{Inbox, MAX_GROUP_BYTES, Reservation};
 pub use submission::{
     Answer, Attachment, Body, Decision, InvalidBatch, ReceivedBatch, Refusal, Reply, Submission,
 };

@@ -13,7 +13,7 @@ use quinn::{ReadError, RecvStream};
 
 use super::Session;
 use crate::endpoint::Hub;
-use crate::writer::{Body, InvalidBatch, MAX_GROUP_BYTES, Submission};
+use crate::writer::{Attachment, Body, InvalidBatch, MAX_GROUP_BYTES, Submission};
 
 /// Chunks taken from QUIC at once, each at most a packet. Enough to spread the cost of a wake, few enough that a
 /// connection does not hold on to much while it waits for room in the queue.
@@ -52,8 +52,14 @@ pub(super) async fn read(
             reader.push(&std::mem::take(chunk));
         }
         while let Some(incoming) = reader.next()? {
-            match session.judge(incoming) {
-                Some(submission) => group.push(submission),
+            let (Incoming::Batch { alias, .. } | Incoming::Unreadable { alias, .. }) = &incoming;
+            let mut from = session.attachment(*alias);
+            if from.is_none() {
+                group.submit(&hub).await;
+                from = session.await_attach(*alias).await?;
+            }
+            match from {
+                Some(from) => group.push(judge(from, incoming)),
                 None => hub.metrics.unattached.increment(1),
             }
             if group.bytes >= GROUP_BYTES {
@@ -85,24 +91,16 @@ impl Group {
     }
 }
 
-impl Session {
-    /// Validates what came; `None` if it is for an alias that is not attached (any more).
-    fn judge(&self, incoming: Incoming) -> Option<Submission> {
-        match incoming {
-            Incoming::Batch { alias, header, schema, payload } => {
-                let from = self.attachment(alias)?;
-                let body = match Batch::validate(payload.clone(), schema) {
-                    Ok(batch) => Body::Batch(batch.into()),
-                    Err(error) => invalid(Some(header), &error, payload),
-                };
-                Some(Submission { from, body })
-            }
-            Incoming::Unreadable { alias, header, payload, error } => {
-                let from = self.attachment(alias)?;
-                Some(Submission { from, body: invalid(header, &error, payload) })
-            }
-        }
-    }
+/// Validates what came.
+fn judge(from: Arc<Attachment>, incoming: Incoming) -> Submission {
+    let body = match incoming {
+        Incoming::Batch { header, schema, payload, .. } => match Batch::validate(payload.clone(), schema) {
+            Ok(batch) => Body::Batch(batch.into()),
+            Err(error) => invalid(Some(header), &error, payload),
+        },
+        Incoming::Unreadable { header, payload, error, .. } => invalid(header, &error, payload),
+    };
+    Submission { from, body }
 }
 
 /// A batch to be refused; its range is empty when not even that can be read.

@@ -1,6 +1,5 @@
 //! The control stream of one connection, and the tasks of its batch streams.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Session, batches, close};
 use crate::endpoint::{Hub, Phase};
-use crate::writer::{Attachment, Body, Submission, wall_time};
+use crate::writer::{Attachment, Body, Reservation, Submission, wall_time};
 
 /// What the server calls itself in `Welcome`.
 const SERVER: &str = concat!("icecore/", env!("CARGO_PKG_VERSION"));
@@ -48,8 +47,6 @@ struct Control {
     /// Bytes to be written, and how many of them were.
     out: Vec<u8>,
     written: usize,
-    /// What the client said and the writer was not told yet. While there is something, the control stream is not read.
-    pending: VecDeque<Submission>,
     streams: JoinSet<Result<(), SessionError>>,
     phase: watch::Receiver<Phase>,
 }
@@ -74,7 +71,6 @@ pub(super) async fn run(hub: Arc<Hub>, connection: Connection, session: Arc<Sess
         listening: true,
         out: Vec::new(),
         written: 0,
-        pending: VecDeque::new(),
         streams: JoinSet::new(),
     };
     // Somebody who connects while the server is going away is told so.
@@ -97,17 +93,17 @@ impl Control {
         let hub = Arc::clone(&self.hub);
         let rest = &self.out[self.written..];
         let deadline = self.session.deadline();
-        let bytes = self.pending.front().map_or(0, Submission::bytes);
+        let bytes = self.session.next_bytes();
         tokio::select! {
             written = self.send.write(rest), if !rest.is_empty() => self.written += written?,
-            chunk = self.recv.read_chunk(READ_BYTES, true), if self.listening && self.pending.is_empty() => match chunk? {
+            chunk = self.recv.read_chunk(READ_BYTES, true), if self.listening && bytes == 0 => match chunk? {
                 Some(chunk) => self.hear(&chunk.bytes)?,
                 None => self.listening = false,
             },
             room = hub.inbox.reserve(bytes), if bytes > 0 => match room {
-                Ok(room) => room.submit(self.pending.pop_front()),
+                Ok(room) => self.session.submit_next(room),
                 // The writer has ended, and the server is about to.
-                Err(_) => self.pending.clear(),
+                Err(_) => self.session.state().pending.clear(),
             },
             () = self.session.outgoing.notified() => {}
             stream = self.connection.accept_uni() => {
@@ -137,8 +133,7 @@ impl Control {
                     match session.identity.may_write(&device, &self.hub.registry, wall_time()) {
                         Ok(()) => {
                             let from = Attachment::new(session.id, alias, device, epoch);
-                            state.attachments.insert(alias, Arc::clone(&from));
-                            self.pending.push_back(Submission { from, body: Body::Attach });
+                            state.pending.push_back(Submission { from, body: Body::Attach });
                         }
                         Err(denied) => {
                             tracing::info!(
@@ -153,11 +148,12 @@ impl Control {
                 }
                 ServerEvent::Detach { alias } => {
                     state.attachments.remove(&alias);
+                    state.pending.retain(|submission| submission.from.alias != alias);
                 }
                 ServerEvent::Dropped(dropped) => {
-                    if let Some(from) = state.attachments.get(&dropped.alias) {
+                    if let Some(from) = state.attachments.get(&dropped.alias).cloned() {
                         let body = Body::Dropped(dropped.ranges);
-                        self.pending.push_back(Submission { from: Arc::clone(from), body });
+                        state.pending.push_back(Submission { from, body });
                     }
                 }
                 // After `Bye` the client waits for its acks and closes the connection itself; events of later
@@ -165,6 +161,9 @@ impl Control {
                 _ => {}
             }
         }
+        drop(state);
+        // What was refused or detached is known as well.
+        session.attaching.notify_waiters();
         Ok(())
     }
 
@@ -213,6 +212,23 @@ impl Session {
         let mut state = self.state();
         state.woken = false;
         state.machine.take_control()
+    }
+
+    /// Bytes of what the writer is to be told next; 0 when there is nothing.
+    fn next_bytes(&self) -> usize {
+        self.state().pending.front().map_or(0, Submission::bytes)
+    }
+
+    fn submit_next(&self, room: Reservation<'_>) {
+        let mut state = self.state();
+        let Some(submission) = state.pending.pop_front() else { return };
+        if matches!(submission.body, Body::Attach) {
+            // Both under the lock: no answer and no batch may come in between.
+            state.attachments.insert(submission.from.alias, Arc::clone(&submission.from));
+        }
+        room.submit([submission]);
+        drop(state);
+        self.attaching.notify_waiters();
     }
 
     /// When [`Session::handle_timeout`] wants to be called.

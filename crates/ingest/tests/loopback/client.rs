@@ -42,13 +42,8 @@ impl Client {
         let session = ClientSession::new("test/1", 0, Duration::ZERO);
         let frames = BatchStreamWriter::new();
         let mut client = Self { connection, send, recv, session, batches, frames, _endpoint: endpoint };
-        client.flush().await;
+        client.say().await;
         client
-    }
-
-    async fn flush(&mut self) {
-        // The server may have closed the connection: what it said before is still to be read.
-        let _ = self.send.write_all(&self.session.take_control()).await;
     }
 
     /// The next thing the server says, `Welcome` aside.
@@ -71,9 +66,8 @@ impl Client {
     }
 
     pub(crate) async fn ask_attach(&mut self, device: &str, epoch: u8) -> u32 {
-        let device = DeviceName::try_from(device).unwrap();
-        let alias = self.session.attach(device, Epoch::from_bytes([epoch; 16]));
-        self.flush().await;
+        let alias = self.prepare_attach(device, epoch);
+        self.say().await;
         alias
     }
 
@@ -86,9 +80,20 @@ impl Client {
         }
     }
 
+    /// Asks to attach a device, and keeps back what is to be said until [`Client::say`].
+    pub(crate) fn prepare_attach(&mut self, device: &str, epoch: u8) -> u32 {
+        self.session.attach(DeviceName::try_from(device).unwrap(), Epoch::from_bytes([epoch; 16]))
+    }
+
+    /// Says what was prepared.
+    pub(crate) async fn say(&mut self) {
+        // The server may have closed the connection: what it said before is still to be read.
+        let _ = self.send.write_all(&self.session.take_control()).await;
+    }
+
     pub(crate) async fn report_dropped(&mut self, alias: u32, range: std::ops::Range<u64>) {
         self.session.report_dropped(alias, range);
-        self.flush().await;
+        self.say().await;
     }
 
     pub(crate) async fn send(&mut self, alias: u32, schema: &Schema, payload: &Payload) {

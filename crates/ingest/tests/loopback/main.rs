@@ -1,6 +1,7 @@
 //! The whole way in, over a loopback: certificates, sessions, queue, log, acks.
 #![expect(clippy::unwrap_used, reason = "fixtures of tests fail by panicking, like tests")]
 
+mod ahead;
 mod client;
 mod server;
 
