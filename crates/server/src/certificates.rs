@@ -12,8 +12,9 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use icecore_wire::DeviceName;
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, Certificate, CertificateParams, CertificateSigningRequestParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PublicKey, PublicKeyData, SanType, SignatureAlgorithm,
 };
 
 /// Certificates outlive the devices they are installed in; who must not connect any more is revoked in the registry.
@@ -24,6 +25,11 @@ const BACKDATED: Duration = Duration::from_hours(24);
 
 /// The names under which a server on this machine is always reached.
 const LOOPBACK_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+/// Kinds of keys that both ends can sign a handshake with, and the length of such a public key. The length counts because
+/// a request names the curve by its signature, and P-384 may sign with the hash of P-256.
+static KEY_ALGORITHMS: [(&SignatureAlgorithm, usize); 3] =
+    [(&PKCS_ECDSA_P256_SHA256, 65), (&PKCS_ECDSA_P384_SHA384, 97), (&PKCS_ED25519, 32)];
 
 /// What an identity is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +46,33 @@ pub(crate) struct Issued {
     pub(crate) key: String,
     /// The certificate in DER, which is what fingerprints are taken of.
     pub(crate) der: Vec<u8>,
+}
+
+/// A certificate signing request whose maker has shown to hold the private key.
+pub(crate) struct Request {
+    key: PublicKey,
+}
+
+impl Request {
+    /// Reads a request from a PEM file and checks its signature.
+    pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
+        let pem = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Self::parse(&pem)
+            .with_context(|| format!("{}: no usable certificate signing request", path.display()))
+    }
+
+    fn parse(pem: &str) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            pem.contains("BEGIN CERTIFICATE REQUEST"),
+            "expected PEM with BEGIN CERTIFICATE REQUEST, as `openssl req -new` and the SDKs write it"
+        );
+        let key = CertificateSigningRequestParams::from_pem(pem)?.public_key;
+        anyhow::ensure!(
+            KEY_ALGORITHMS.contains(&(key.algorithm(), key.der_bytes().len())),
+            "the key must be ECDSA P-256 with SHA-256, ECDSA P-384 with SHA-384, or Ed25519"
+        );
+        Ok(Self { key })
+    }
 }
 
 /// A certificate authority that can issue.
@@ -94,15 +127,18 @@ impl Authority {
 
     /// Issues a client certificate for a device or gateway.
     pub(crate) fn issue_client(&self, role: Role, name: &DeviceName) -> anyhow::Result<Issued> {
-        let role = match role {
-            Role::Device => "device",
-            Role::Gateway => "gateway",
-        };
-        let uri = format!("icecore:{role}:{}", name.percent_encoded());
-        let mut params = leaf(&format!("Icecore {role}"));
-        params.subject_alt_names.push(SanType::URI(uri.try_into()?));
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.issue(&params)
+        self.issue(&client(role, name)?)
+    }
+
+    /// Issues a client certificate for a key that stays where it was made. Of the request only the key counts: what
+    /// else it asks for is not what it gets.
+    pub(crate) fn sign_client(
+        &self,
+        role: Role,
+        name: &DeviceName,
+        request: &Request,
+    ) -> anyhow::Result<Certificate> {
+        Ok(client(role, name)?.signed_by(&request.key, &self.issuer)?)
     }
 
     fn issue(&self, params: &CertificateParams) -> anyhow::Result<Issued> {
@@ -134,6 +170,18 @@ fn write_new(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
     file.write_all(text.as_bytes())
         .and_then(|()| file.sync_all())
         .with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn client(role: Role, name: &DeviceName) -> anyhow::Result<CertificateParams> {
+    let role = match role {
+        Role::Device => "device",
+        Role::Gateway => "gateway",
+    };
+    let uri = format!("icecore:{role}:{}", name.percent_encoded());
+    let mut params = leaf(&format!("Icecore {role}"));
+    params.subject_alt_names.push(SanType::URI(uri.try_into()?));
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    Ok(params)
 }
 
 fn leaf(common_name: &str) -> CertificateParams {
@@ -181,6 +229,33 @@ mod tests {
         assert!(format!("{:?}", names.value).contains("icecore:gateway:site%2Fa%20b"), "{:?}", names.value);
         let (_, ca) = x509_parser::pem::parse_x509_pem(stored.certificate.as_bytes()).unwrap();
         assert_eq!(parsed.issuer(), ca.parse_x509().unwrap().subject());
+    }
+
+    #[test]
+    fn of_a_request_only_the_key_counts() {
+        let (authority, _) = Authority::create().unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut asked = CertificateParams::new(["victim.example".to_owned()]).unwrap();
+        asked.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let request = Request::parse(&asked.serialize_request(&key).unwrap().pem().unwrap()).unwrap();
+        let issued = authority.sign_client(Role::Device, &"pump/1".parse().unwrap(), &request).unwrap();
+        let (_, parsed) = x509_parser::parse_x509_certificate(issued.der()).unwrap();
+        assert_eq!(parsed.public_key().raw, key.subject_public_key_info());
+        let names = format!("{:?}", parsed.subject_alternative_name().unwrap().unwrap().value);
+        assert!(names.contains("icecore:device:pump%2F1") && !names.contains("victim"), "{names}");
+        assert!(!parsed.is_ca());
+    }
+
+    #[test]
+    fn a_request_whose_signature_does_not_match_is_refused() {
+        let params = CertificateParams::default();
+        let request = params.serialize_request(&KeyPair::generate().unwrap()).unwrap();
+        let mut der = request.der().to_vec();
+        *der.last_mut().unwrap() ^= 1;
+        let forged = CertificateSigningRequestParams::from_der(&der.as_slice().into());
+        assert!(forged.is_err());
+        let error = Request::parse(&params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()).err();
+        assert!(error.unwrap().to_string().contains("BEGIN CERTIFICATE REQUEST"));
     }
 
     #[test]

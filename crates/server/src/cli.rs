@@ -107,7 +107,12 @@ pub(crate) struct EnrollArgs {
     #[arg(long = "gateway-for", value_name = "GLOB")]
     pub(crate) gateway_for: Vec<String>,
 
-    /// Directory for the identity: `ca.pem`, `cert.pem`, `key.pem`.
+    /// Sign the key of this certificate signing request (PEM) instead of making one: a key that never leaves the device.
+    /// Names in the request do not count.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csr: Option<PathBuf>,
+
+    /// Directory for the identity: `ca.pem`, `cert.pem` and, without `--csr`, `key.pem`.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
 }

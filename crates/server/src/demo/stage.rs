@@ -71,6 +71,7 @@ impl Stage {
         let args = EnrollArgs {
             name: name.parse()?,
             labels: vec![("made-by".to_owned(), "demo".to_owned())],
+            csr: None,
             gateway_for: grant.into_iter().map(str::to_owned).collect(),
             out: out.clone(),
         };

@@ -6,7 +6,7 @@ use std::io::Write;
 use anyhow::{Context, bail};
 use icecore_ingest::{Enrolment, Role, fingerprint};
 
-use crate::certificates::{Authority, Role as CertificateRole, write_public, write_secret};
+use crate::certificates::{Authority, Request, Role as CertificateRole, write_public, write_secret};
 use crate::cli::EnrollArgs;
 use crate::config::Config;
 use crate::instant;
@@ -26,18 +26,29 @@ pub(super) fn run(args: &EnrollArgs, config: &Config, out: &mut impl Write) -> a
         [] => (Role::Device, CertificateRole::Device),
         _ => (Role::Gateway, CertificateRole::Gateway),
     };
-    let issued = authority.issue_client(certificate_role, &args.name)?;
+    let (certificate, der, key) = match &args.csr {
+        Some(csr) => {
+            let signed = authority.sign_client(certificate_role, &args.name, &Request::load(csr)?)?;
+            (signed.pem(), signed.der().to_vec(), None)
+        }
+        None => {
+            let issued = authority.issue_client(certificate_role, &args.name)?;
+            (issued.certificate, issued.der, Some(issued.key))
+        }
+    };
     fs::create_dir_all(&args.out).with_context(|| format!("cannot create {}", args.out.display()))?;
     write_public(&args.out.join("ca.pem"), authority.certificate())?;
-    write_public(&args.out.join("cert.pem"), &issued.certificate)?;
-    write_secret(&args.out.join("key.pem"), &issued.key)?;
+    write_public(&args.out.join("cert.pem"), &certificate)?;
+    if let Some(key) = &key {
+        write_secret(&args.out.join("key.pem"), key)?;
+    }
 
     registry.enrol(Enrolment {
         name: args.name.as_str().to_owned(),
         role,
         labels: args.labels.iter().cloned().collect(),
         grants: args.gateway_for.clone(),
-        certificate: fingerprint(&issued.der),
+        certificate: fingerprint(&der),
         enrolled_time: instant::now(),
         revoked_time: None,
     })?;

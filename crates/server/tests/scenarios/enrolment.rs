@@ -1,4 +1,8 @@
-//! Enrolling works before, beside and without a server, and shows in the lists.
+//! Enrolling works before, beside and without a server, with a key made here or elsewhere, and shows in the lists.
+
+use std::fs;
+
+use rcgen::{CertificateParams, KeyPair};
 
 use crate::harness::{Site, assert_failure, testdata};
 
@@ -30,4 +34,37 @@ fn enrolling_twice_is_refused() {
     assert!(!site.path("b").exists());
     assert!(site.expect(&["device", "show", "pump/1"]).contains("site=oslo"));
     assert_failure(&site.run(&["device", "show", "pump/2"]), &["not enrolled and has no events"]);
+}
+
+#[test]
+fn a_key_that_was_made_elsewhere_is_signed_where_it_is() {
+    let site = Site::new();
+    let server = site.serve();
+    let key = KeyPair::generate().unwrap();
+    let request = CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
+    fs::write(site.path("gw.csr"), &request).unwrap();
+    let (csr, out) = (site.path("gw.csr"), site.path("gw"));
+    let (csr, out) = (csr.to_str().unwrap(), out.to_str().unwrap());
+    site.expect(&["device", "enroll", "gw", "--gateway-for", "*", "--csr", csr, "--out", out]);
+    assert!(!site.path("gw/key.pem").exists());
+
+    fs::write(site.path("gw/key.pem"), key.serialize_pem()).unwrap();
+    let file = testdata().join("fixtures/january.csv");
+    let file = file.to_str().unwrap();
+    site.expect(&["send", file, "--schema", "s", "--server", &server.address(), "--identity", out]);
+}
+
+#[test]
+fn a_request_that_cannot_be_read_enrolls_nothing() {
+    let site = Site::new();
+    fs::write(
+        site.path("bad.csr"),
+        "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n",
+    )
+    .unwrap();
+    let (csr, out) = (site.path("bad.csr"), site.path("x"));
+    let arguments = ["device", "enroll", "x", "--csr", csr.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    assert_failure(&site.run(&arguments), &["bad.csr: no usable certificate signing request"]);
+    assert!(!out.exists());
+    assert_failure(&site.run(&["device", "show", "x"]), &["not enrolled"]);
 }
