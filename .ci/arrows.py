@@ -17,7 +17,7 @@ ALLOWED = {
     "device": {"wire"},
     "server": {"wire", "log", "state", "replay", "ingest", "device"},
     "sim": {"wire", "log", "state", "replay", "ingest", "device"},
-    "load": {"device"},
+    "load": {"device", "log"},
     "benches": {"wire", "log", "state", "replay", "ingest", "device"},
 }
 

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use icecore_load::server::TestServer;
 use tokio::task::JoinSet;
 
 use crate::connection::{Connection, Latencies, Target};
 use crate::figures::Figures;
 use crate::meter::Meter;
-use crate::server::TestServer;
 use crate::workload::{self, Machine, Readings};
 
 /// Sends over `connections` connections for `duration`, then waits for the last acks.

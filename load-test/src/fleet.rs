@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use icecore_device::transport::{self, Family};
+use icecore_load::server::TestServer;
 use quinn::Endpoint;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::task::JoinSet;
@@ -16,7 +17,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::connection::{Connection, Latencies, Target};
 use crate::figures::Figures;
 use crate::meter::Meter;
-use crate::server::TestServer;
 use crate::workload::{self, Machine, Readings};
 
 /// UDP sockets that the connections share. A socket's receive loop takes a few datagrams per turn, and its turn comes

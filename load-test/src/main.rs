@@ -7,8 +7,6 @@ mod figures;
 mod fleet;
 mod meter;
 mod options;
-mod process;
-mod server;
 mod workload;
 
 use std::fs;
@@ -17,11 +15,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use icecore_device::Identity;
+use icecore_load::server::TestServer;
 
 use crate::connection::Target;
 use crate::figures::Figures;
 use crate::options::Options;
-use crate::server::TestServer;
 
 fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

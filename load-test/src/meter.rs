@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use icecore_device::Stats;
+use icecore_load::process;
+use icecore_load::server::TestServer;
 use tokio::task::JoinSet;
 
 use crate::connection::{Connection, Latencies};
 use crate::figures::Figures;
-use crate::process;
-use crate::server::TestServer;
 
 /// What stood on the clocks when sending began.
 #[derive(Debug)]

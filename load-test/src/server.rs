@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,12 +26,14 @@ const GATEWAY_GRANT: &str = "load/*";
 
 /// A running server of our own; stopped and removed on drop.
 #[derive(Debug)]
-pub(crate) struct TestServer {
+pub struct TestServer {
     icecore: PathBuf,
     directory: TempDir,
     child: Child,
     quic: SocketAddr,
     http: SocketAddr,
+    /// Configuration from the environment, `SECTION__KEY`.
+    settings: Vec<(String, String)>,
 }
 
 impl TestServer {
@@ -39,57 +42,121 @@ impl TestServer {
     ///
     /// # Errors
     /// When a command fails, or the server does not answer in time.
-    pub(crate) fn start(parent: Option<&Path>) -> Result<Self> {
+    pub fn start(parent: Option<&Path>) -> Result<Self> {
+        Self::start_with(parent, &[])
+    }
+
+    /// The same with `settings`, which are keys of the configuration as `SECTION__KEY` and their values.
+    ///
+    /// # Errors
+    /// When a command fails, or the server does not answer in time.
+    pub fn start_with(parent: Option<&Path>, settings: &[(&str, &str)]) -> Result<Self> {
         let icecore = icecore_binary()?;
+        let mut directory = tempfile::Builder::new();
+        directory.prefix("icecore-load-");
         let directory = match parent {
-            Some(parent) => tempfile::Builder::new().prefix("icecore-load-").tempdir_in(parent),
-            None => tempfile::Builder::new().prefix("icecore-load-").tempdir(),
+            Some(parent) => directory.tempdir_in(parent),
+            None => directory.tempdir(),
         }
         .context("cannot make a directory for the server")?;
-        let config = directory.path().join("icecore.toml");
         run(Command::new(&icecore).arg("init").arg("--dir").arg(directory.path()))?;
-        run(Command::new(&icecore)
-            .arg("--config")
-            .arg(&config)
-            .args(["device", "enroll", GATEWAY, "--gateway-for", GATEWAY_GRANT, "--out"])
-            .arg(directory.path().join(GATEWAY)))?;
-
         let quic = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let http = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let log = File::create(directory.path().join("server.log"))?;
-        let child = Command::new(&icecore)
-            .arg("--config")
-            .arg(&config)
-            .arg("serve")
-            .env("ICECORE__LISTEN__QUIC", quic.to_string())
-            .env("ICECORE__LISTEN__HTTP", http.to_string())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("cannot start {}", icecore.display()))?;
-        let mut server = Self { icecore, directory, child, quic, http };
+        let listen = [("LISTEN__QUIC", quic.to_string()), ("LISTEN__HTTP", http.to_string())];
+        let settings = settings.iter().map(|&(key, value)| (key, value.to_owned())).chain(listen);
+        let settings = settings.map(|(key, value)| (format!("ICECORE__{key}"), value)).collect::<Vec<_>>();
+        let child = spawn(&icecore, directory.path(), &settings)?;
+        let mut server = Self { icecore, directory, child, quic, http, settings };
         server.wait_until_listening()?;
+        server.enroll_gateway(GATEWAY, GATEWAY_GRANT)?;
         Ok(server)
     }
 
+    /// Ends the server with SIGKILL.
+    ///
+    /// # Errors
+    /// When the system does not let it.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill().context("cannot kill the server")?;
+        self.child.wait().context("cannot wait for the server")?;
+        Ok(())
+    }
+
+    /// Starts the server again, where it was; returns as soon as it listens.
+    ///
+    /// # Errors
+    /// When it does not answer in time.
+    pub fn restart(&mut self) -> Result<()> {
+        self.child = spawn(&self.icecore, self.directory.path(), &self.settings)?;
+        self.wait_until_listening()
+    }
+
+    /// Enrolls the device `name`; returns its identity directory.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub fn enroll_device(&self, name: &str) -> Result<PathBuf> {
+        self.enroll(name, &[])
+    }
+
+    /// Enrolls the gateway `name` for the devices that `glob` matches; returns its identity directory.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub fn enroll_gateway(&self, name: &str, glob: &str) -> Result<PathBuf> {
+        self.enroll(name, &["--gateway-for", glob])
+    }
+
+    fn enroll(&self, name: &str, more: &[&str]) -> Result<PathBuf> {
+        let identity = self.path(name);
+        let out = identity.to_str().context("the directory's name is not UTF-8")?;
+        self.command(&[&["device", "enroll", name, "--out", out], more].concat())?;
+        Ok(identity)
+    }
+
+    /// Runs an `icecore` command with the server's configuration; returns what it printed.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub fn command(&self, arguments: &[&str]) -> Result<String> {
+        run(Command::new(&self.icecore)
+            .arg("--config")
+            .arg(self.path("icecore.toml"))
+            .args(arguments)
+            .envs(self.settings.iter().map(|(key, value)| (key, value))))
+    }
+
+    /// A path in the server's directory, such as `data`, its log.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
     /// Where devices connect.
-    pub(crate) fn address(&self) -> SocketAddr {
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
         self.quic
     }
 
     /// The directory of the gateway identity.
-    pub(crate) fn identity(&self) -> PathBuf {
-        self.directory.path().join(GATEWAY)
+    #[must_use]
+    pub fn identity(&self) -> PathBuf {
+        self.path(GATEWAY)
     }
 
     /// Processor time used since its start, in seconds.
-    pub(crate) fn cpu_seconds(&self) -> Result<f64> {
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn cpu_seconds(&self) -> Result<f64> {
         process::cpu_seconds(self.child.id())
     }
 
     /// Memory in RAM, in bytes.
-    pub(crate) fn resident_bytes(&self) -> Result<u64> {
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn resident_bytes(&self) -> Result<u64> {
         process::resident_bytes(self.child.id())
     }
 
@@ -97,14 +164,18 @@ impl TestServer {
     ///
     /// # Errors
     /// When the server does not tell its metrics.
-    pub(crate) fn compression_ratio(&self) -> Result<Option<f64>> {
+    pub fn compression_ratio(&self) -> Result<Option<f64>> {
         let metrics = self.metrics()?;
         let taken = metric(&metrics, "icecore_log_raw_bytes_total");
         let written = metric(&metrics, "icecore_log_stored_bytes_total");
         Ok(taken.zip(written).filter(|&(_, written)| written > 0.0).map(|(taken, written)| taken / written))
     }
 
-    fn metrics(&self) -> Result<String> {
+    /// Its metrics, as Prometheus reads them.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub fn metrics(&self) -> Result<String> {
         let mut connection =
             TcpStream::connect(self.http).context("the server's HTTP port does not answer")?;
         write!(connection, "GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.http)?;
@@ -117,7 +188,7 @@ impl TestServer {
     ///
     /// # Errors
     /// When it takes too long or does not exit in good order.
-    pub(crate) fn stop(&mut self) -> Result<()> {
+    pub fn stop(&mut self) -> Result<()> {
         let pid =
             i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("the server has no pid")?;
         kill_process(pid, Signal::TERM).context("cannot signal the server")?;
@@ -136,12 +207,8 @@ impl TestServer {
     ///
     /// # Errors
     /// When the replay fails or its answer has no such number.
-    pub(crate) fn replay_count(&self) -> Result<StoredCount> {
-        let text = run(Command::new(&self.icecore)
-            .arg("--config")
-            .arg(self.directory.path().join("icecore.toml"))
-            .args(["replay", "--format", "count", "--data"])
-            .arg(self.directory.path().join("data")))?;
+    pub fn replay_count(&self) -> Result<StoredCount> {
+        let text = self.command(&["replay", "--format", "count"])?;
         serde_json::from_str(&text).with_context(|| format!("unexpected answer of `icecore replay`: {text}"))
     }
 
@@ -172,11 +239,26 @@ impl Drop for TestServer {
     }
 }
 
+/// Starts the server of `directory`.
+fn spawn(icecore: &Path, directory: &Path, settings: &[(String, String)]) -> Result<Child> {
+    let log = File::options().create(true).append(true).open(directory.join("server.log"))?;
+    Command::new(icecore)
+        .arg("--config")
+        .arg(directory.join("icecore.toml"))
+        .arg("serve")
+        .envs(settings.iter().map(|(key, value)| (key, value)))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .with_context(|| format!("cannot start {}", icecore.display()))
+}
+
 /// What a replay found in the log.
 #[derive(Debug, serde::Deserialize)]
-pub(crate) struct StoredCount {
+pub struct StoredCount {
     /// Events.
-    pub(crate) events: u64,
+    pub events: u64,
 }
 
 /// The value of an unlabelled metric in Prometheus text.
@@ -184,9 +266,20 @@ fn metric(text: &str, name: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
-/// The `icecore` binary beside this program. Under `cargo run` it is built first, so that it is never an old one.
+/// The `icecore` binary beside this program. Under cargo it is built first, so that it is never an old one.
 fn icecore_binary() -> Result<PathBuf> {
-    let beside = env::current_exe()?.parent().context("this program has no directory")?.to_owned();
+    /// Where it is, once it was built.
+    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(icecore) = &*built {
+        return Ok(icecore.clone());
+    }
+    let mut beside = env::current_exe()?;
+    beside.pop();
+    if beside.ends_with("deps") {
+        // This is a test.
+        beside.pop();
+    }
     if let Some(cargo) = env::var_os("CARGO") {
         let mut build = Command::new(cargo);
         build.args(["build", "--quiet", "--package", "icecore-server", "--bin", "icecore"]);
@@ -202,7 +295,7 @@ fn icecore_binary() -> Result<PathBuf> {
         "{} is not there; build it with `cargo build --release -p icecore-server`",
         icecore.display()
     );
-    Ok(icecore)
+    Ok(built.insert(icecore).clone())
 }
 
 /// Runs a command to its end and returns what it printed.

@@ -7,16 +7,15 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use icecore_device::{Device, Event, Events, Identity, Level, Spool};
+use icecore_load::promises::Acked;
+use icecore_load::pumps::{config, record};
 
-use crate::fleet::{config, record};
-use crate::harness::Site;
-use crate::promises::{Acked, crash_rounds};
+use crate::harness::{Site, crash_rounds};
 
 /// More than a device takes to connect, and to send what its spool holds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,11 +49,12 @@ fn nothing_acked_is_lost_when_the_device_is_killed() {
     assert!(server.stop().success());
 
     let acked = read_notes(&home);
-    let stored = acked.check(&site.path("data"));
+    let stored = acked.check(&site.path("data")).unwrap();
     println!(
-        "{} batches of {} epochs were noted as acked, {stored} are stored",
+        "{} batches of {} epochs were noted as acked, {} are stored",
         acked.count(),
-        acked.epochs()
+        acked.epochs(),
+        stored.batches
     );
     assert!(acked.epochs() > 1, "a killed device starts a new epoch");
 }
@@ -86,7 +86,7 @@ fn length(file: &Path) -> u64 {
 
 /// Notes are lines of device, epoch, first sequence, end and digest. The last one before a kill may be cut short.
 fn read_notes(home: &Path) -> Acked {
-    let mut acked = Acked::default();
+    let acked = Acked::default();
     for line in fs::read_to_string(home.join("acked")).unwrap().lines() {
         let mut words = line.split(' ');
         let mut word = || words.next().unwrap_or_default();
@@ -112,11 +112,10 @@ fn device_process() {
     runtime.block_on(async {
         let identity = Identity::load(&home).unwrap();
         let spool = Spool::Disk { dir: home.join("spool"), max_bytes: 64 << 20 };
-        let device = Device::connect(config(server.parse().unwrap(), identity), spool).unwrap();
+        let device = Device::connect(config(server, identity), spool).unwrap();
         let noting = tokio::spawn(note(device.events(1 << 20), home.join("acked")));
-        let stopping = Arc::new(AtomicBool::new(last));
-        record(device.clone(), Arc::clone(&stopping)).await;
-        assert!(stopping.load(Ordering::Relaxed), "only the last device process ends by itself");
+        // Only the last device process ends by itself.
+        record(device.clone(), &AtomicBool::new(last), &AtomicU64::new(0)).await.unwrap();
         device.close(PATIENCE).await.unwrap();
         noting.await.unwrap();
     });

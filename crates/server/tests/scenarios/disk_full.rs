@@ -7,8 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use icecore_device::{Identity, Spool};
+use icecore_load::promises::Acked;
+use icecore_load::pumps::{self, Pumps};
 
-use crate::fleet::Fleet;
 use crate::harness::Site;
 
 /// Bytes that something else takes on the disk until it is removed.
@@ -56,24 +57,25 @@ fn ingestion_waits_while_the_disk_is_full() {
     site.set("LOG__SEGMENT", "2MiB");
     let ballast = disk.0.join("ballast");
     fs::write(&ballast, vec![0; BALLAST]).unwrap();
-    let identity = Identity::load(site.enroll_gateway("gateway", "crash/*")).unwrap();
+    let identity = Identity::load(site.enroll_gateway("gateway", "pump/*")).unwrap();
 
     let server = site.serve();
     let spools = (0..8).map(|_| Spool::Memory { max_bytes: 1 << 20 }).collect();
-    let fleet = Fleet::start(address, identity, spools);
+    let noted = Acked::default();
+    let pumps = Pumps::start(pumps::config(address.to_string(), identity), spools, &noted).unwrap();
     wait("the disk to run full", || !server.get("/readyz").starts_with("HTTP/1.0 200"));
-    let acked = fleet.acked();
+    let acked = noted.count();
     thread::sleep(Duration::from_secs(1));
     assert!(acked > 0);
-    assert_eq!(fleet.acked(), acked, "a full disk acks nothing");
+    assert_eq!(noted.count(), acked, "a full disk acks nothing");
 
     fs::remove_file(&ballast).unwrap();
-    wait("acks to go on", || fleet.acked() > acked);
+    wait("acks to go on", || noted.count() > acked);
     wait("readiness", || server.get("/readyz").starts_with("HTTP/1.0 200"));
-    let acked = fleet.finish();
+    pumps.finish().unwrap();
     assert!(server.stop().success());
-    assert_eq!(acked.count(), acked.check(&data));
-    println!("{} batches were acked, and are stored", acked.count());
+    assert_eq!(noted.count(), noted.check(&data).unwrap().batches);
+    println!("{} batches were acked, and are stored", noted.count());
 }
 
 fn wait(what: &str, mut happened: impl FnMut() -> bool) {

@@ -1,5 +1,6 @@
 //! A site: a directory that `icecore init` made, and the processes that work in it.
 
+use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -24,6 +25,11 @@ pub(crate) fn testdata() -> PathBuf {
 
 pub(crate) fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// How often a crash test crashes: `ICECORE_CRASH_ROUNDS`, or 20 times.
+pub(crate) fn crash_rounds() -> u64 {
+    env::var("ICECORE_CRASH_ROUNDS").map_or(20, |rounds| rounds.parse().unwrap())
 }
 
 /// A new directory with configuration, certificates and an empty log.

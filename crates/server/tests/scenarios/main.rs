@@ -1,9 +1,7 @@
 //! Scenarios on the real binary, one per file. Servers listen on free ports of 127.0.0.1.
 #![expect(clippy::unwrap_used, reason = "a scenario fails by panicking")]
 
-mod fleet;
 mod harness;
-mod promises;
 mod table;
 
 mod configuration;
