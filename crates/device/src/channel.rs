@@ -11,6 +11,7 @@ use crate::error::{ConnectError, RecordError, SpoolError};
 use crate::event::Pending;
 use crate::link::Link;
 use crate::spool::Spool;
+use crate::spool::class::Class;
 use crate::spool::disk::SpoolFiles;
 use crate::spool::outbox::{Admission, Outbox};
 use crate::spool::queue::EpochQueue;
@@ -25,8 +26,8 @@ pub(crate) struct Channel {
     next_sequence: Mutex<u64>,
     outbox: Mutex<Outbox>,
     files: Option<Arc<Mutex<SpoolFiles>>>,
-    /// Whether the link has been told that there is something to do here.
-    signalled: AtomicBool,
+    /// Whether the link has been told that there is something to ask or to send live, or backlog to send.
+    signalled: [AtomicBool; 2],
     /// Whether the device was closed and the link is only to let go of it.
     removed: AtomicBool,
     /// Batches were settled or synced: there may be room, and a flush may be over.
@@ -72,7 +73,7 @@ impl Channel {
             next_sequence: Mutex::new(next_sequence),
             outbox: Mutex::new(outbox.with_digests(link.config.digests)),
             files: files.map(|files| Arc::new(Mutex::new(files))),
-            signalled: AtomicBool::new(false),
+            signalled: Default::default(),
             removed: AtomicBool::new(false),
             progress: Notify::new(),
         })
@@ -122,16 +123,21 @@ impl Channel {
         admission
     }
 
-    /// Tells the link that there is something to send or to ask.
+    /// Tells the link that there is something to ask or to send.
     pub(crate) fn signal(self: &Arc<Self>) {
-        if !self.signalled.swap(true, Ordering::AcqRel) {
-            self.link.signal(Arc::clone(self));
+        self.signal_class(Class::Live);
+    }
+
+    /// Tells the link that there is something of `class` to send. What else there is comes up with what is live.
+    pub(crate) fn signal_class(self: &Arc<Self>, class: Class) {
+        if !self.signalled[class as usize].swap(true, Ordering::AcqRel) {
+            self.link.signal(class, Arc::clone(self));
         }
     }
 
     /// The link is about to look: whatever comes after this signals anew.
-    pub(crate) fn begin_service(&self) {
-        self.signalled.store(false, Ordering::Release);
+    pub(crate) fn begin_service(&self, class: Class) {
+        self.signalled[class as usize].store(false, Ordering::Release);
     }
 
     /// The device was closed.

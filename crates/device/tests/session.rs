@@ -238,6 +238,44 @@ async fn a_batch_the_server_wants_later_comes_later() {
 }
 
 #[tokio::test]
+async fn a_backlog_that_nobody_reads_does_not_hold_live_batches_up() {
+    let mut server = FakeServer::start();
+    server.kill();
+    let device = device(&server, "a");
+    let mut events = device.events(10_000);
+    let mut recorder = device.recorder(schema());
+    record(&mut recorder, 0..20_000).await;
+    server.faults().stall_backlog = true;
+    server.revive();
+    expect(&mut events, |event| matches!(event, Event::Attached { .. }).then_some(())).await;
+    record(&mut recorder, 20_000..20_010).await;
+    let first = expect(&mut events, |event| match event {
+        Event::Acked { range, .. } => Some(range.clone()),
+        _ => None,
+    })
+    .await;
+    assert_eq!(first, 20_000..20_010);
+    assert_eq!(server.stored("a"), [(20_000..20_010).into()]);
+    server.faults().stall_backlog = false;
+    device.flush(Level::Durable, PATIENCE).await.unwrap();
+    assert_eq!(server.stored("a"), [(0..20_010).into()]);
+    assert_eq!(device.stats().batches_resent, 0);
+}
+
+#[tokio::test]
+async fn a_backlog_batch_the_server_wants_later_comes_later() {
+    let mut server = FakeServer::start();
+    server.kill();
+    server.faults().defer.extend([0, 500, 990]);
+    let device = device(&server, "a");
+    record(&mut device.recorder(schema()), 0..1000).await;
+    server.revive();
+    device.flush(Level::Durable, PATIENCE).await.unwrap();
+    assert_eq!(server.stored("a"), [(0..1000).into()]);
+    assert_eq!(device.stats().connections, 1);
+}
+
+#[tokio::test]
 async fn a_gateway_carries_many_devices_and_one_refusal_concerns_one_device() {
     let server = FakeServer::start();
     server.faults().refuse_device.insert("d7".parse().unwrap(), Code::NotGranted);

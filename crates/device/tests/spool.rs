@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fake::FakeServer;
 use icecore_device::{
-    Backoff, BatchPolicy, Code, ColumnType, Config, ConnectError, Device, Field, Level, Schema,
+    Backoff, BatchPolicy, Code, ColumnType, Config, ConnectError, Device, Event, Field, Level, Schema,
     SequenceRanges, Spool, SpoolError, Value, WhenFull,
 };
 use tokio::runtime::Runtime;
@@ -243,6 +243,37 @@ fn a_backlog_larger_than_the_cache_is_read_back_and_sent() {
         device.close(PATIENCE).await.unwrap();
     });
     assert_eq!(server.stored("a"), [(0..1_100_000).into()]);
+}
+
+#[test]
+fn live_batches_overtake_a_backlog_on_disk() {
+    let mut server = FakeServer::start();
+    server.kill();
+    let dir = tempfile::tempdir().unwrap();
+    let batch = BatchPolicy { max_rows: 10_000, max_bytes: 512 << 10, max_age: None };
+    let config = config(&server).batch(batch);
+    runtime().block_on(async {
+        let device = Device::connect(config, spool(dir.path(), PLENTY)).unwrap();
+        record(&device, 0..500_000).await;
+        let mut events = device.events(10_000);
+        server.faults().stall_backlog = true;
+        server.revive();
+        while !matches!(events.next().await.unwrap(), Event::Attached { .. }) {}
+        record(&device, 500_000..600_000).await;
+        let mut acked = 0;
+        while acked < 100_000 {
+            match tokio::time::timeout(PATIENCE, events.next()).await.unwrap().unwrap() {
+                Event::Acked { range, .. } => {
+                    assert!(range.start >= 500_000, "{range:?}");
+                    acked += range.end - range.start;
+                }
+                _ => continue,
+            }
+        }
+        server.faults().stall_backlog = false;
+        device.close(PATIENCE).await.unwrap();
+    });
+    assert_eq!(server.stored("a"), [(0..600_000).into()]);
 }
 
 #[test]

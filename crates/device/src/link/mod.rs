@@ -9,7 +9,6 @@ mod pump;
 mod silence;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use crate::channel::Channel;
 use crate::config::{Backoff, Config};
 use crate::error::ConnectError;
 use crate::event::{Disconnect, Event};
+use crate::spool::class::{Class, InFlight};
 use crate::transport;
 use crate::watch::{Stats, Watchers};
 use dial::Dialer;
@@ -33,11 +33,11 @@ pub(crate) struct Link {
     pub(crate) config: Config,
     pub(crate) watchers: Watchers,
     channels: Mutex<HashMap<DeviceName, Arc<Channel>>>,
-    /// Channels with something to send or to ask, each at most once.
-    ready: Mutex<VecDeque<Arc<Channel>>>,
+    /// Channels with something to ask or to send live, and those with backlog to send: each at most once in either.
+    ready: [Mutex<VecDeque<Arc<Channel>>>; 2],
     /// Something is ready, or the link is to stop.
     wake: Notify,
-    in_flight: Arc<AtomicUsize>,
+    in_flight: Arc<InFlight>,
     traffic: Mutex<Traffic>,
     last_error: Mutex<Option<String>>,
     stop: watch::Sender<bool>,
@@ -71,7 +71,7 @@ impl Link {
             config,
             watchers: Watchers::default(),
             channels: Mutex::default(),
-            ready: Mutex::default(),
+            ready: Default::default(),
             wake: Notify::new(),
             in_flight: Arc::default(),
             traffic: Mutex::default(),
@@ -113,17 +113,17 @@ impl Link {
         self.channels().values().cloned().collect()
     }
 
-    pub(crate) fn in_flight(&self) -> Arc<AtomicUsize> {
+    pub(crate) fn in_flight(&self) -> Arc<InFlight> {
         Arc::clone(&self.in_flight)
     }
 
-    pub(crate) fn signal(&self, channel: Arc<Channel>) {
-        locked(&self.ready).push_back(channel);
+    pub(crate) fn signal(&self, class: Class, channel: Arc<Channel>) {
+        locked(&self.ready[class as usize]).push_back(channel);
         self.wake.notify_one();
     }
 
-    fn next_ready(&self) -> Option<Arc<Channel>> {
-        locked(&self.ready).pop_front()
+    fn next_ready(&self, class: Class) -> Option<Arc<Channel>> {
+        locked(&self.ready[class as usize]).pop_front()
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -190,7 +190,7 @@ struct LastDuty(Arc<Link>);
 impl Drop for LastDuty {
     fn drop(&mut self) {
         self.0.channels().clear();
-        locked(&self.0.ready).clear();
+        self.0.ready.iter().for_each(|ready| locked(ready).clear());
         self.0.watchers.end();
         self.0.stopped.send_replace(true);
     }

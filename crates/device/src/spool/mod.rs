@@ -1,5 +1,6 @@
 //! Where recorded batches wait until the server has made them durable.
 //!
+//! - [`class`]: what is live and what is backlog
 //! - [`queue`]: the unsettled batches of one epoch
 //! - [`outbox`]: those of all epochs of a device, and the bounds on them
 //! - [`disk`]: the files under an outbox that survives crashes
@@ -10,6 +11,7 @@
 
 use std::path::PathBuf;
 
+pub(crate) mod class;
 pub(crate) mod disk;
 pub(crate) mod outbox;
 pub(crate) mod queue;

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use icecore_wire::{Attached, Code, DeviceName, Digest, Epoch, Level, Payload, Schema, SequenceRanges};
 
+use super::class::{Class, InFlight};
 use super::disk::{DiskIndex, Done, Work};
 use super::queue::{Attachment, EpochQueue, Outgoing, Place, Queued, State};
 use crate::config::WhenFull;
@@ -14,7 +14,8 @@ use crate::error::{RecordError, SpoolError};
 use crate::event::Event;
 use crate::watch::Report;
 
-/// Payload bytes that a spool on disk keeps in memory: what waits for its fsync, and what is next or on its way.
+/// Payload bytes that a spool on disk keeps in memory: what waits for its fsync, and what is next or on its way. While
+/// there is a backlog, half of them are for it and half for what is live.
 pub(crate) const CACHE_BYTES: usize = 2 * icecore_wire::limits::MAX_BATCH_BYTES;
 
 /// A device's unsettled batches.
@@ -23,10 +24,8 @@ pub(crate) struct Outbox {
     /// Oldest epoch first; the last one is where new batches go.
     queues: Vec<EpochQueue>,
     backing: Backing,
-    /// Payload bytes in memory.
-    held: usize,
-    /// Bytes in flight of all devices on the connection; shared with it.
-    in_flight: Arc<AtomicUsize>,
+    /// Shared with the connection and its other devices.
+    in_flight: Arc<InFlight>,
     /// Whether to compute each batch's digest.
     digests: bool,
     closed: bool,
@@ -50,7 +49,7 @@ impl Outbox {
         device: DeviceName,
         epoch: Epoch,
         max_bytes: usize,
-        in_flight: Arc<AtomicUsize>,
+        in_flight: Arc<InFlight>,
     ) -> Self {
         Self::new(device, vec![EpochQueue::new(epoch, 0)], Backing::Memory { max_bytes }, in_flight)
     }
@@ -60,18 +59,13 @@ impl Outbox {
         device: DeviceName,
         queues: Vec<EpochQueue>,
         index: DiskIndex,
-        in_flight: Arc<AtomicUsize>,
+        in_flight: Arc<InFlight>,
     ) -> Self {
         Self::new(device, queues, Backing::Disk(index), in_flight)
     }
 
-    fn new(
-        device: DeviceName,
-        queues: Vec<EpochQueue>,
-        backing: Backing,
-        in_flight: Arc<AtomicUsize>,
-    ) -> Self {
-        Self { device, queues, backing, held: 0, in_flight, digests: false, closed: false, failure: None }
+    fn new(device: DeviceName, queues: Vec<EpochQueue>, backing: Backing, in_flight: Arc<InFlight>) -> Self {
+        Self { device, queues, backing, in_flight, digests: false, closed: false, failure: None }
     }
 
     /// Computes the digest of every batch from here on.
@@ -121,16 +115,21 @@ impl Outbox {
         }
     }
 
+    /// Payload bytes in memory.
+    fn held(&self) -> usize {
+        self.queues.iter().map(|queue| queue.held().total()).sum()
+    }
+
     fn is_full(&self) -> bool {
         match &self.backing {
-            Backing::Memory { max_bytes } => self.held >= *max_bytes,
+            Backing::Memory { max_bytes } => self.held() >= *max_bytes,
             Backing::Disk(index) => index.is_full(),
         }
     }
 
     /// Drops the oldest batch; on disk all that shares its file, which only then can be freed.
     fn drop_oldest(&mut self, report: &mut Report) -> bool {
-        let Self { device, queues, backing, held, in_flight, .. } = self;
+        let Self { device, queues, backing, in_flight, .. } = self;
         let Some(queue) = queues.iter_mut().find(|queue| queue.unsettled() > 0) else { return false };
         let Some(oldest) = queue.oldest_to_drop() else { return false };
         let ranges = match backing {
@@ -142,11 +141,7 @@ impl Outbox {
         };
         let (epoch, mut places) = (queue.epoch, Vec::new());
         for range in ranges {
-            let freed = queue.give_up(&range, |batch| {
-                *held -= batch.payload.as_ref().map_or(0, |payload| payload.len());
-                places.push(batch.place.segment);
-            });
-            in_flight.fetch_sub(freed, Ordering::Relaxed);
+            in_flight.subtract(queue.give_up(&range, |batch| places.push(batch.place.segment)));
             report.stats.events_dropped += range.end - range.start;
             report.event(|| Event::Dropped { device: device.clone(), epoch, range });
         }
@@ -168,7 +163,6 @@ impl Outbox {
                 (index.append(epoch, &schema, &payload, end), State::Unsynced)
             }
         };
-        self.held += length;
         let length = u32::try_from(length).expect("a payload is at most MAX_BATCH_BYTES");
         let payload = Some(payload);
         let batch = Queued { first, count, length, schema, payload, place, state, sent_before: false };
@@ -179,21 +173,27 @@ impl Outbox {
         }
     }
 
-    /// Moves up to about `budget` bytes of batches to `out`, older epochs first. Returns the bytes taken.
-    pub(crate) fn take(&mut self, now: Instant, budget: usize, out: &mut Vec<Outgoing>) -> usize {
+    /// Moves up to about `budget` bytes of batches of `class` to `out`, older epochs first. Returns the bytes taken.
+    pub(crate) fn take(
+        &mut self,
+        class: Class,
+        now: Instant,
+        budget: usize,
+        out: &mut Vec<Outgoing>,
+    ) -> usize {
         let mut taken = 0;
         for queue in &mut self.queues {
             if taken < budget {
-                taken += queue.take(now, budget - taken, out);
+                taken += queue.take(class, now, budget - taken, out);
             }
         }
-        self.in_flight.fetch_add(taken, Ordering::Relaxed);
+        self.in_flight.add(class, taken);
         taken
     }
 
     /// Whether [`Outbox::take`] would find something now.
-    pub(crate) fn is_sendable(&self) -> bool {
-        self.queues.iter().any(EpochQueue::is_sendable)
+    pub(crate) fn is_sendable(&self, class: Class, now: Instant) -> bool {
+        self.queues.iter().any(|queue| queue.is_sendable(class, now))
     }
 
     /// The server attached an epoch, and says what it has of it.
@@ -209,6 +209,20 @@ impl Outbox {
         self.reached(epoch, Level::Settled, &attached.settled, now, report);
         self.reached(epoch, Level::Archived, &attached.archived, now, report);
         self.report_lost(epoch, attached, report);
+        self.set_backlog_apart(epoch);
+    }
+
+    /// What is left of an older epoch, or has piled up in the present one, goes behind what is cut from here on.
+    fn set_backlog_apart(&mut self, epoch: Epoch) {
+        let (current, on_disk) = (self.current().epoch, matches!(self.backing, Backing::Disk(_)));
+        let Some(queue) = self.queue(epoch).filter(|queue| queue.epoch != current || queue.is_piled_up())
+        else {
+            return;
+        };
+        queue.set_backlog();
+        if on_disk {
+            self.trim(epoch);
+        }
     }
 
     /// The server has these sequences at this level.
@@ -221,7 +235,7 @@ impl Outbox {
         report: &mut Report,
     ) {
         let digests = self.digests;
-        let Self { device, queues, backing, held, in_flight, .. } = self;
+        let Self { device, queues, backing, in_flight, .. } = self;
         let Some(queue) = queues.iter_mut().rev().find(|queue| queue.epoch == epoch) else { return };
         match level {
             Level::Archived => queue.archived.insert_all(ranges),
@@ -233,7 +247,6 @@ impl Outbox {
         let mut places = Vec::new();
         for range in ranges {
             let freed = queue.settle(&range, |batch| {
-                *held -= batch.payload.as_ref().map_or(0, |payload| payload.len());
                 if matches!(backing, Backing::Disk(_)) {
                     places.push(batch.place.segment);
                 }
@@ -255,7 +268,7 @@ impl Outbox {
                     }
                 });
             });
-            in_flight.fetch_sub(freed, Ordering::Relaxed);
+            in_flight.subtract(freed);
         }
         if let Backing::Disk(index) = backing {
             index.settled(&places);
@@ -271,12 +284,11 @@ impl Outbox {
         message: &str,
         report: &mut Report,
     ) {
-        let Self { device, queues, backing, held, in_flight, .. } = self;
+        let Self { device, queues, backing, in_flight, .. } = self;
         let Some(queue) = queues.iter_mut().rev().find(|queue| queue.epoch == epoch) else { return };
         queue.given_up.insert(range.clone());
         let mut places = Vec::new();
         let freed = queue.settle(range, |batch| {
-            *held -= batch.payload.as_ref().map_or(0, |payload| payload.len());
             places.push(batch.place.segment);
             if let (Backing::Disk(index), Some(payload)) = (&mut *backing, &batch.payload) {
                 index.keep_rejected(epoch, batch.first, code, payload.clone());
@@ -286,7 +298,7 @@ impl Outbox {
             let (range, message) = (batch.range(), message.to_owned());
             report.event(|| Event::Rejected { device: device.clone(), epoch, range, code, message });
         });
-        in_flight.fetch_sub(freed, Ordering::Relaxed);
+        in_flight.subtract(freed);
         if let Backing::Disk(index) = backing {
             index.settled(&places);
         }
@@ -294,8 +306,8 @@ impl Outbox {
 
     /// The server wants these sequences again at `until`.
     pub(crate) fn deferred(&mut self, epoch: Epoch, range: &Range<u64>, until: Instant) {
-        let freed = self.queue(epoch).map_or(0, |queue| queue.defer(range, until));
-        self.in_flight.fetch_sub(freed, Ordering::Relaxed);
+        let freed = self.queue(epoch).map(|queue| queue.defer(range, until)).unwrap_or_default();
+        self.in_flight.subtract(freed);
     }
 
     /// Sequences that neither this side nor the server has were lost with a damaged spool file. They are reported as
@@ -318,8 +330,9 @@ impl Outbox {
 
     /// The connection is gone; everything unsettled is to be sent again.
     pub(crate) fn rewind(&mut self) {
-        let freed = self.queues.iter_mut().map(EpochQueue::rewind).sum();
-        self.in_flight.fetch_sub(freed, Ordering::Relaxed);
+        for queue in &mut self.queues {
+            self.in_flight.subtract(queue.rewind());
+        }
     }
 
     /// The server refused the epoch for now: asks again at `until`, and gives up what was in memory for it.
@@ -328,23 +341,22 @@ impl Outbox {
         let Some(queue) = self.queue(epoch) else { return };
         let freed = queue.rewind();
         queue.attachment = Attachment::Refused(until);
-        let unloaded = if on_disk { queue.unload_all() } else { 0 };
-        self.held -= unloaded;
-        self.in_flight.fetch_sub(freed, Ordering::Relaxed);
+        if on_disk {
+            queue.unload_all();
+        }
+        self.in_flight.subtract(freed);
     }
 
     /// Whether the disk has work to do that nobody does yet; if so, the caller does it from now on.
     pub(crate) fn disk_work_to_start(&mut self) -> bool {
-        let Self { backing: Backing::Disk(index), queues, held, failure: None, .. } = self else {
-            return false;
-        };
-        index.start_work(queues, *held)
+        let Self { backing: Backing::Disk(index), queues, failure: None, .. } = self else { return false };
+        index.start_work(queues)
     }
 
     /// The next work for the disk, from whoever does it; `None` ends that.
     pub(crate) fn next_disk_work(&mut self) -> Option<Work> {
         let Backing::Disk(index) = &mut self.backing else { return None };
-        index.next_work(&self.queues, self.held)
+        index.next_work(&self.queues)
     }
 
     /// What came of work for the disk.
@@ -367,9 +379,8 @@ impl Outbox {
             self.synced(epoch, through);
         }
         for (epoch, first, payload) in done.loaded {
-            let bytes = payload.len();
-            if self.queue(epoch).is_some_and(|queue| queue.loaded(first, payload)) {
-                self.held += bytes;
+            if let Some(queue) = self.queue(epoch) {
+                queue.loaded(first, payload);
             }
         }
         for (epoch, first) in done.damaged {
@@ -377,14 +388,21 @@ impl Outbox {
         }
     }
 
-    /// Everything of `epoch` before `through` is fsynced: it may be sent. What is beyond the cache is let go of; while
-    /// older batches have to be read back first, so is everything new, or it would take the room they need.
+    /// Everything of `epoch` before `through` is fsynced: it may be sent.
     fn synced(&mut self, epoch: Epoch, through: u64) {
-        let beyond_cache = self.held.saturating_sub(CACHE_BYTES);
-        let Some(queue) = self.queue(epoch) else { return };
-        queue.synced(through);
-        let excess = if queue.is_behind() { usize::MAX } else { beyond_cache };
-        self.held -= queue.unload_newest(excess);
+        if let Some(queue) = self.queue(epoch) {
+            queue.synced(through);
+        }
+        self.trim(epoch);
+    }
+
+    /// Lets go of what is beyond the cache.
+    fn trim(&mut self, epoch: Epoch) {
+        let has_backlog = self.queues.iter().any(EpochQueue::has_backlog);
+        let limit = if has_backlog { CACHE_BYTES / 2 } else { CACHE_BYTES };
+        if let Some(queue) = self.queue(epoch) {
+            Class::ALL.into_iter().for_each(|class| queue.trim(class, limit));
+        }
     }
 
     /// A batch on disk cannot be read any more.

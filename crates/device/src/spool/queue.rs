@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use icecore_wire::{Epoch, Level, Payload, Schema, SequenceRanges};
 
+use super::class::{ByClass, Class};
+
 /// A batch that waits for its ack.
 #[derive(Debug)]
 pub(crate) struct Queued {
@@ -59,6 +61,24 @@ impl Queued {
     fn in_flight(&self) -> usize {
         if matches!(self.state, State::Sent(_)) { self.length as usize } else { 0 }
     }
+
+    /// Bytes in memory because of this batch.
+    fn held(&self) -> usize {
+        self.payload.as_ref().map_or(0, |payload| payload.len())
+    }
+
+    /// Whether the server wants it again now.
+    fn is_due(&self, now: Instant) -> bool {
+        matches!(self.state, State::Deferred(until) if until <= now)
+    }
+
+    /// Lets go of the payload if the batch waits to be sent; returns its bytes.
+    fn unload(&mut self) -> usize {
+        if self.state != State::Waiting {
+            return 0;
+        }
+        self.payload.take().map_or(0, |payload| payload.len())
+    }
 }
 
 /// What the connection knows about the epoch.
@@ -80,7 +100,16 @@ pub(crate) struct Outgoing {
     pub(crate) resent: bool,
 }
 
+/// Unsettled batches that are little enough to be sent as live ones when an epoch is attached: more is backlog.
+const LITTLE_BATCHES: usize = 8;
+const LITTLE_BYTES: usize = 64 << 10;
+
+/// Placeholders that may lie between batches before they are cleared away, beyond as many as there are batches.
+const PLACEHOLDERS: usize = 64;
+
 /// One epoch's unsettled batches in order of sequence, and how far the link has got with them.
+///
+/// The older ones may be backlog and the rest live: two parts of one queue, each with a cursor of its own.
 #[derive(Debug)]
 pub(crate) struct EpochQueue {
     pub(crate) epoch: Epoch,
@@ -97,8 +126,12 @@ pub(crate) struct EpochQueue {
     /// What the server has of batches that are still to be cut: a source that is read again makes the same ones.
     ahead: Vec<(Level, SequenceRanges)>,
     entries: VecDeque<Queued>,
-    /// Entries before this index were sent on the present connection, or are deferred or settled.
-    cursor: usize,
+    /// Entries before this index are backlog.
+    live_from: usize,
+    /// Of its class, entries before this index were sent on the present connection, or are deferred or settled.
+    cursor: ByClass,
+    /// Payload bytes in memory.
+    held: ByClass,
     deferred: usize,
     unsettled: usize,
 }
@@ -115,7 +148,9 @@ impl EpochQueue {
             given_up: SequenceRanges::new(),
             ahead: Vec::new(),
             entries: VecDeque::new(),
-            cursor: 0,
+            live_from: 0,
+            cursor: ByClass::default(),
+            held: ByClass::default(),
             deferred: 0,
             unsettled: 0,
         }
@@ -126,7 +161,54 @@ impl EpochQueue {
         debug_assert!(batch.first >= self.next_sequence, "batches are cut in order");
         self.next_sequence = batch.end();
         self.unsettled += 1;
+        self.held[Class::Live] += batch.held();
         self.entries.push_back(batch);
+    }
+
+    /// Payload bytes in memory.
+    pub(crate) fn held(&self) -> ByClass {
+        self.held
+    }
+
+    /// Whether what waits is more than a little.
+    pub(crate) fn is_piled_up(&self) -> bool {
+        let bytes: usize = self.iter().take(LITTLE_BATCHES).map(|batch| batch.length as usize).sum();
+        self.unsettled > LITTLE_BATCHES || bytes > LITTLE_BYTES
+    }
+
+    /// Everything that waits becomes backlog; what is cut from here on is live. Nothing is on its way yet.
+    pub(crate) fn set_backlog(&mut self) {
+        self.live_from = self.entries.len();
+        self.cursor = ByClass::new(self.live_from, 0);
+        self.held = ByClass::new(0, self.held.total());
+    }
+
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.live_from > 0
+    }
+
+    /// Nothing is backlog any more, and nothing is on its way.
+    fn set_live(&mut self) {
+        self.live_from = 0;
+        self.cursor = ByClass::default();
+        self.held = ByClass::new(self.held.total(), 0);
+    }
+
+    fn class_of(&self, index: usize) -> Class {
+        if index < self.live_from { Class::Backlog } else { Class::Live }
+    }
+
+    /// Where the batches of a class lie.
+    fn extent(&self, class: Class) -> Range<usize> {
+        match class {
+            Class::Live => self.live_from..self.entries.len(),
+            Class::Backlog => 0..self.live_from,
+        }
+    }
+
+    /// Where the batches of a class lie that the cursor has not passed.
+    fn ahead_of_cursor(&self, class: Class) -> Range<usize> {
+        self.cursor[class]..self.extent(class).end
     }
 
     /// Remembers what the server has beyond the batches cut so far.
@@ -167,21 +249,28 @@ impl EpochQueue {
         }
     }
 
-    /// Moves batches to `out` until `budget` bytes are spent; returns the bytes taken.
-    pub(crate) fn take(&mut self, now: Instant, budget: usize, out: &mut Vec<Outgoing>) -> usize {
+    /// Moves batches of `class` to `out` until `budget` bytes are spent; returns the bytes taken.
+    pub(crate) fn take(
+        &mut self,
+        class: Class,
+        now: Instant,
+        budget: usize,
+        out: &mut Vec<Outgoing>,
+    ) -> usize {
         let Attachment::Attached(alias) = self.attachment else { return 0 };
+        let Range { start, end } = self.extent(class);
+        let mut cursor = self.cursor[class];
         let mut taken = 0;
         if self.deferred > 0 {
-            for entry in self.entries.range_mut(..self.cursor) {
-                let due = matches!(entry.state, State::Deferred(until) if until <= now);
-                if due && taken < budget && send(entry, alias, now, out) {
+            for entry in self.entries.range_mut(start..cursor) {
+                if entry.is_due(now) && taken < budget && send(entry, alias, now, out) {
                     self.deferred -= 1;
                     taken += entry.length as usize;
                 }
             }
         }
-        while taken < budget && self.cursor < self.entries.len() {
-            let entry = &mut self.entries[self.cursor];
+        while taken < budget && cursor < end {
+            let entry = &mut self.entries[cursor];
             match entry.state {
                 State::Unsynced => break,
                 State::Waiting => {
@@ -192,32 +281,39 @@ impl EpochQueue {
                 }
                 State::Sent(_) | State::Deferred(_) | State::Settled => {}
             }
-            self.cursor += 1;
+            cursor += 1;
         }
+        self.cursor[class] = cursor;
         taken
     }
 
-    /// Whether [`EpochQueue::take`] would find a batch that was not sent yet.
-    pub(crate) fn is_sendable(&self) -> bool {
+    /// Whether [`EpochQueue::take`] would find something.
+    pub(crate) fn is_sendable(&self, class: Class, now: Instant) -> bool {
+        if !matches!(self.attachment, Attachment::Attached(_)) {
+            return false;
+        }
         let ready = |entry: &Queued| entry.state == State::Waiting && entry.payload.is_some();
-        matches!(self.attachment, Attachment::Attached(_)) && self.next_unsent().is_some_and(ready)
+        let passed = self.extent(class).start..self.cursor[class];
+        self.next_unsent(class).is_some_and(ready)
+            || self.deferred > 0 && self.entries.range(passed).any(|entry| entry.is_due(now))
     }
 
-    /// Whether the next batch to be sent has to be read from disk first.
-    pub(crate) fn is_behind(&self) -> bool {
-        self.next_unsent().is_some_and(|entry| entry.state == State::Waiting && entry.payload.is_none())
+    /// Whether the next batch of `class` to be sent has to be read from disk first.
+    pub(crate) fn is_behind(&self, class: Class) -> bool {
+        self.next_unsent(class).is_some_and(|entry| entry.state == State::Waiting && entry.payload.is_none())
     }
 
-    fn next_unsent(&self) -> Option<&Queued> {
+    fn next_unsent(&self, class: Class) -> Option<&Queued> {
         let unsent = |entry: &&Queued| matches!(entry.state, State::Unsynced | State::Waiting);
-        self.entries.range(self.cursor..).find(unsent)
+        self.entries.range(self.ahead_of_cursor(class)).find(unsent)
     }
 
-    /// The next batches to be sent whose payload is only on disk, until `budget` bytes are reached. At least one.
-    pub(crate) fn to_load(&self, budget: usize) -> Vec<(u64, Place, u32)> {
-        let waiting = self.entries.range(self.cursor..).filter(|entry| entry.state != State::Settled);
+    /// The next batches of `class` to be sent whose payload is only on disk, until `budget` bytes are reached. At
+    /// least one.
+    pub(crate) fn to_load(&self, class: Class, budget: usize) -> Vec<(u64, Place, u32)> {
+        let waiting = self.entries.range(self.ahead_of_cursor(class));
         let mut bytes = 0;
-        let within = waiting.take_while(|entry| {
+        let within = waiting.filter(|entry| entry.state != State::Settled).take_while(|entry| {
             let fits = bytes == 0 || bytes + entry.length as usize <= budget;
             bytes += entry.length as usize;
             fits && entry.state == State::Waiting
@@ -226,50 +322,55 @@ impl EpochQueue {
         absent.map(|entry| (entry.first, entry.place, entry.length)).collect()
     }
 
-    /// Puts a payload read from disk in its place; returns whether it is still wanted.
-    pub(crate) fn loaded(&mut self, first: u64, payload: Payload) -> bool {
-        let Some(entry) = self.find(first) else { return false };
-        if entry.state != State::Waiting || entry.payload.is_some() {
-            return false;
+    /// Puts a payload read from disk in its place, if it is still wanted.
+    pub(crate) fn loaded(&mut self, first: u64, payload: Payload) {
+        let Some(index) = self.find(first) else { return };
+        let (class, entry) = (self.class_of(index), &mut self.entries[index]);
+        if entry.state == State::Waiting && entry.payload.is_none() {
+            self.held[class] += payload.len();
+            entry.payload = Some(payload);
         }
-        entry.payload = Some(payload);
-        true
     }
 
-    /// Lets go of the newest payloads that wait to be sent, until `excess` bytes are freed; returns the bytes freed.
-    pub(crate) fn unload_newest(&mut self, excess: usize) -> usize {
-        let mut freed = 0;
-        for entry in self.entries.range_mut(self.cursor..).rev() {
-            if freed >= excess {
+    /// Lets go of payloads of `class` that wait to be sent: of all newer than one that has to be read back first, or
+    /// they would take the room that it needs; and of the newest, until `limit` bytes are held.
+    pub(crate) fn trim(&mut self, class: Class, limit: usize) {
+        let Range { start, end } = self.ahead_of_cursor(class);
+        let absent = |entry: &Queued| entry.state == State::Waiting && entry.payload.is_none();
+        let gap = self.entries.range(start..end).position(absent).map_or(end, |distance| start + distance);
+        self.held[class] -= self.entries.range_mut(gap..end).map(Queued::unload).sum::<usize>();
+        for entry in self.entries.range_mut(start..gap).rev() {
+            if self.held[class] <= limit {
                 break;
             }
-            if entry.state == State::Waiting && entry.payload.take().is_some() {
-                freed += entry.length as usize;
-            }
+            self.held[class] -= entry.unload();
         }
-        freed
     }
 
-    /// Lets go of the payloads of all batches that wait to be sent; returns their bytes.
-    pub(crate) fn unload_all(&mut self) -> usize {
-        let waiting = self.entries.iter_mut().filter(|entry| entry.state == State::Waiting);
-        waiting.filter_map(|entry| entry.payload.take()).map(|payload| payload.len()).sum()
+    /// Lets go of the payloads of all batches that wait to be sent.
+    pub(crate) fn unload_all(&mut self) {
+        for class in Class::ALL {
+            let range = self.extent(class);
+            let freed: usize = self.entries.range_mut(range).map(Queued::unload).sum();
+            self.held[class] -= freed;
+        }
     }
 
-    fn find(&mut self, first: u64) -> Option<&mut Queued> {
-        let index = self.entries.binary_search_by_key(&first, |entry| entry.first).ok()?;
-        Some(&mut self.entries[index])
+    fn find(&self, first: u64) -> Option<usize> {
+        self.entries.binary_search_by_key(&first, |entry| entry.first).ok()
     }
 
     /// Settles every batch that lies wholly within `range`; calls `done` with each, before its payload is let go.
     /// Returns the bytes that were in flight.
-    pub(crate) fn settle(&mut self, range: &Range<u64>, mut done: impl FnMut(&Queued)) -> usize {
-        let mut in_flight = 0;
+    pub(crate) fn settle(&mut self, range: &Range<u64>, mut done: impl FnMut(&Queued)) -> ByClass {
+        let mut in_flight = ByClass::default();
         let start = match self.entries.front() {
             Some(front) if front.first >= range.start => 0,
             _ => self.entries.partition_point(|entry| entry.first < range.start),
         };
-        for entry in self.entries.range_mut(start..) {
+        for index in start..self.entries.len() {
+            let class = self.class_of(index);
+            let entry = &mut self.entries[index];
             if entry.end() > range.end {
                 break;
             }
@@ -277,26 +378,49 @@ impl EpochQueue {
                 continue;
             }
             done(entry);
-            in_flight += entry.in_flight();
+            in_flight[class] += entry.in_flight();
+            self.held[class] -= entry.held();
             self.deferred -= usize::from(matches!(entry.state, State::Deferred(_)));
             self.unsettled -= 1;
             entry.state = State::Settled;
             entry.payload = None;
         }
-        while self.entries.front().is_some_and(|entry| entry.state == State::Settled) {
-            self.entries.pop_front();
-            self.cursor = self.cursor.saturating_sub(1);
-        }
+        self.clear_settled();
         in_flight
     }
 
+    /// Lets go of placeholders: at once of those in front, of others when they are most of what is there. Live batches
+    /// leave such gaps for as long as a backlog before them lasts.
+    fn clear_settled(&mut self) {
+        let settled = |entry: &&Queued| entry.state == State::Settled;
+        let most = self.entries.len() - self.unsettled > self.unsettled + PLACEHOLDERS;
+        let end = if most { self.entries.len() } else { self.entries.iter().take_while(settled).count() };
+        if end == 0 {
+            return;
+        }
+        let gone_before = |index: usize| self.entries.range(..index.min(end)).filter(settled).count();
+        let moved = |index: usize| index - gone_before(index);
+        let cursor = ByClass::new(moved(self.cursor[Class::Live]), moved(self.cursor[Class::Backlog]));
+        (self.live_from, self.cursor) = (moved(self.live_from), cursor);
+        if most {
+            self.entries.retain(|entry| entry.state != State::Settled);
+        } else {
+            self.entries.drain(..end);
+        }
+    }
+
     /// Holds the batches within `range` back until `until`; returns the bytes that were in flight.
-    pub(crate) fn defer(&mut self, range: &Range<u64>, until: Instant) -> usize {
-        let mut in_flight = 0;
+    pub(crate) fn defer(&mut self, range: &Range<u64>, until: Instant) -> ByClass {
+        let mut in_flight = ByClass::default();
         let start = self.entries.partition_point(|entry| entry.first < range.start);
-        for entry in self.entries.range_mut(start..).take_while(|entry| entry.end() <= range.end) {
+        for index in start..self.entries.len() {
+            let class = self.class_of(index);
+            let entry = &mut self.entries[index];
+            if entry.end() > range.end {
+                break;
+            }
             if matches!(entry.state, State::Sent(_)) {
-                in_flight += entry.in_flight();
+                in_flight[class] += entry.in_flight();
                 entry.state = State::Deferred(until);
                 self.deferred += 1;
             }
@@ -310,22 +434,25 @@ impl EpochQueue {
     }
 
     /// Gives up the batches within `range`, to be reported as dropped. Returns the bytes that were in flight.
-    pub(crate) fn give_up(&mut self, range: &Range<u64>, done: impl FnMut(&Queued)) -> usize {
+    pub(crate) fn give_up(&mut self, range: &Range<u64>, done: impl FnMut(&Queued)) -> ByClass {
         self.dropped.insert(range.clone());
         self.unreported.insert(range.clone());
         self.settle(range, done)
     }
 
     /// The connection is gone: everything unsettled is to be sent again. Returns the bytes that were in flight.
-    pub(crate) fn rewind(&mut self) -> usize {
-        let mut in_flight = 0;
-        for entry in self.entries.range_mut(..self.cursor) {
-            in_flight += entry.in_flight();
-            if matches!(entry.state, State::Sent(_) | State::Deferred(_)) {
-                entry.state = State::Waiting;
+    pub(crate) fn rewind(&mut self) -> ByClass {
+        let mut in_flight = ByClass::default();
+        for class in Class::ALL {
+            let passed = self.extent(class).start..self.cursor[class];
+            for entry in self.entries.range_mut(passed) {
+                in_flight[class] += entry.in_flight();
+                if matches!(entry.state, State::Sent(_) | State::Deferred(_)) {
+                    entry.state = State::Waiting;
+                }
             }
         }
-        self.cursor = 0;
+        self.set_live();
         self.deferred = 0;
         self.attachment = Attachment::Detached;
         self.unreported = self.dropped.clone();

@@ -13,7 +13,9 @@ use icecore_wire::{
     Attached, BatchStreamReader, Disposition, Incoming, Nack, Refuse, ServerEvent, ServerSession,
     SessionLimits,
 };
-use quinn::{Connection, Endpoint, RecvStream, SendStream, ServerConfig, TransportConfig, VarInt};
+use quinn::{
+    Connection, Endpoint, EndpointConfig, RecvStream, SendStream, ServerConfig, TransportConfig, VarInt,
+};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -104,6 +106,8 @@ pub(crate) struct Faults {
     pub(crate) reject: HashSet<u64>,
     /// Batches that start at these sequences are wanted again later, once each.
     pub(crate) defer: HashSet<u64>,
+    /// Streams of backlog are not read on.
+    pub(crate) stall_backlog: bool,
 }
 
 struct Shared {
@@ -135,7 +139,9 @@ impl FakeServer {
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let endpoint = Endpoint::server(config, address).unwrap();
+                let socket = UdpSocket::bind(address).unwrap();
+                let runtime = quinn::default_runtime().unwrap();
+                let endpoint = Endpoint::new(keys(), Some(config), socket, runtime).unwrap();
                 tokio::select! { () = accept(endpoint, shared) => {}, _ = killed => {} }
             });
         });
@@ -180,6 +186,13 @@ impl Drop for FakeServer {
     }
 }
 
+/// The same in every life, so that devices learn of a restart at once.
+fn keys() -> EndpointConfig {
+    let mut keys = EndpointConfig::new(Arc::new(ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"the same")));
+    keys.min_reset_interval(Duration::ZERO);
+    keys
+}
+
 async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
     while let Some(incoming) = endpoint.accept().await {
         let shared = Arc::clone(&shared);
@@ -198,14 +211,25 @@ struct Session {
     attached: HashMap<u32, (DeviceName, Epoch)>,
     acks: Vec<(Instant, u32, std::ops::Range<u64>, Level)>,
     batches: u64,
+    newest_alias: u32,
+    /// Batches that came ahead of their attach.
+    early: Vec<Incoming>,
 }
 
 async fn serve(connection: Connection, shared: Arc<Shared>) -> Option<()> {
     let (mut out, mut control): (SendStream, RecvStream) = connection.accept_bi().await.ok()?;
     let (sender, mut batches) = mpsc::channel(64);
-    tokio::spawn(read_batches(connection.clone(), sender));
+    tokio::spawn(accept_batches(connection.clone(), sender, Arc::clone(&shared)));
     let session = ServerSession::new(SessionLimits::default(), Duration::ZERO);
-    let mut session = Session { shared, session, attached: HashMap::new(), acks: Vec::new(), batches: 0 };
+    let mut session = Session {
+        shared,
+        session,
+        attached: HashMap::new(),
+        acks: Vec::new(),
+        batches: 0,
+        newest_alias: 0,
+        early: Vec::new(),
+    };
     loop {
         let due = session
             .acks
@@ -218,6 +242,9 @@ async fn serve(connection: Connection, shared: Arc<Shared>) -> Option<()> {
                 session.session.control_received(&chunk.ok()??.bytes).ok()?;
                 while let Some(event) = session.session.poll_event() {
                     session.event(event);
+                }
+                for batch in std::mem::take(&mut session.early) {
+                    session.batch(batch);
                 }
             }
             batch = batches.recv() => {
@@ -234,13 +261,30 @@ async fn serve(connection: Connection, shared: Arc<Shared>) -> Option<()> {
     }
 }
 
-async fn read_batches(connection: Connection, sender: mpsc::Sender<Incoming>) -> Option<()> {
-    let mut stream = connection.accept_uni().await.ok()?;
+async fn accept_batches(
+    connection: Connection,
+    sender: mpsc::Sender<Incoming>,
+    shared: Arc<Shared>,
+) -> Option<()> {
+    loop {
+        let stream = connection.accept_uni().await.ok()?;
+        tokio::spawn(read_batches(stream, sender.clone(), Arc::clone(&shared)));
+    }
+}
+
+async fn read_batches(
+    mut stream: RecvStream,
+    sender: mpsc::Sender<Incoming>,
+    shared: Arc<Shared>,
+) -> Option<()> {
     let mut reader = BatchStreamReader::new(&SessionLimits::default());
     loop {
         let chunk = stream.read_chunk(256 << 10, true).await.ok()??;
         reader.push(&chunk.bytes);
         while let Some(incoming) = reader.next().ok()? {
+            while reader.is_backlog() && shared.faults.lock().unwrap().stall_backlog {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             sender.send(incoming).await.ok()?;
         }
     }
@@ -261,6 +305,7 @@ impl Session {
                 }
             },
             ServerEvent::Attach(attach) => {
+                self.newest_alias = attach.alias;
                 if let Some(code) = faults.refuse_device.get(&attach.device) {
                     let (message, retry_after) =
                         ("refused by the test".into(), Some(Duration::from_millis(200)));
@@ -304,10 +349,16 @@ impl Session {
 
     /// Stores or refuses a batch; true: the connection is to be dropped.
     fn batch(&mut self, incoming: Incoming) -> bool {
-        let Incoming::Batch { alias, header, payload, .. } = incoming else {
+        let Incoming::Batch { alias, header, payload, .. } = &incoming else {
             panic!("unreadable: {incoming:?}")
         };
-        let Some(key) = self.attached.get(&alias) else { return false };
+        let alias = *alias;
+        let Some(key) = self.attached.get(&alias) else {
+            if alias > self.newest_alias {
+                self.early.push(incoming);
+            }
+            return false;
+        };
         let mut faults = self.shared.faults.lock().unwrap();
         let mut memory = self.shared.memory.lock().unwrap();
         let (range, code, message) = (header.range(), Code::MalformedBatch, "refused by the test".to_owned());
@@ -321,7 +372,7 @@ impl Session {
             self.session.nack(Nack { alias, range, code: Code::Overloaded, disposition, message });
             return false;
         }
-        let digest = Digest::of(&payload);
+        let digest = Digest::of(payload);
         let kept = memory.epochs.get_mut(key).unwrap();
         if kept.stored.covers(&range) {
             assert_eq!(kept.digests.get(&range.start), Some(&digest), "a resend is byte-identical");

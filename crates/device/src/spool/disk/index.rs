@@ -6,6 +6,7 @@ use std::sync::Arc;
 use icecore_wire::{Code, Epoch, Payload, Schema, SchemaId};
 
 use super::format::{FRAME_HEADER, FileId, Kind, dropped_payload, frame_bytes, start_payload};
+use crate::spool::class::Class;
 use crate::spool::outbox::CACHE_BYTES;
 use crate::spool::queue::{Attachment, EpochQueue, Place};
 
@@ -201,8 +202,8 @@ impl DiskIndex {
     }
 
     /// Whether there is work that nobody carries out yet; if so, the caller does from now on.
-    pub(crate) fn start_work(&mut self, queues: &[EpochQueue], held: usize) -> bool {
-        if self.busy || !(self.drops || !self.work.is_empty() || !loads(queues, held).is_empty()) {
+    pub(crate) fn start_work(&mut self, queues: &[EpochQueue]) -> bool {
+        if self.busy || !(self.drops || !self.work.is_empty() || !loads(queues).is_empty()) {
             return false;
         }
         self.busy = true;
@@ -215,11 +216,11 @@ impl DiskIndex {
     }
 
     /// What to do next; `None` when there is nothing, and then nobody carries out work any more.
-    pub(crate) fn next_work(&mut self, queues: &[EpochQueue], held: usize) -> Option<Work> {
+    pub(crate) fn next_work(&mut self, queues: &[EpochQueue]) -> Option<Work> {
         if std::mem::take(&mut self.drops) {
             self.write_drops(queues);
         }
-        self.work.loads = loads(queues, held);
+        self.work.loads = loads(queues);
         let work = std::mem::take(&mut self.work);
         self.busy = !work.is_empty();
         self.busy.then_some(work)
@@ -247,12 +248,21 @@ impl Work {
     }
 }
 
-/// What the link needs next and has not in memory: of the oldest epoch that waits for it, as much as the cache takes.
-fn loads(queues: &[EpochQueue], held: usize) -> Vec<Load> {
-    let attached = queues.iter().filter(|queue| matches!(queue.attachment, Attachment::Attached(_)));
-    let Some(queue) = attached.filter(|_| held < CACHE_BYTES / 2).find(|queue| queue.is_behind()) else {
-        return Vec::new();
-    };
-    let wanted = queue.to_load(CACHE_BYTES - held).into_iter();
-    wanted.map(|(first, place, length)| Load { epoch: queue.epoch, first, place, length }).collect()
+/// What the link needs next and has not in memory, as much as the cache takes: of what is live, and of the oldest epoch
+/// whose backlog waits for it.
+fn loads(queues: &[EpochQueue]) -> Vec<Load> {
+    let held = |class| queues.iter().map(|queue| queue.held()[class]).sum::<usize>();
+    let has_backlog = queues.iter().any(EpochQueue::has_backlog);
+    let mut loads = Vec::new();
+    for class in Class::ALL {
+        let limit = if has_backlog { CACHE_BYTES / 2 } else { CACHE_BYTES };
+        let room = limit.saturating_sub(held(class));
+        let attached = queues.iter().filter(|queue| matches!(queue.attachment, Attachment::Attached(_)));
+        if let Some(queue) = attached.filter(|_| room > limit / 2).find(|queue| queue.is_behind(class)) {
+            let wanted = queue.to_load(class, room).into_iter();
+            let epoch = queue.epoch;
+            loads.extend(wanted.map(|(first, place, length)| Load { epoch, first, place, length }));
+        }
+    }
+    loads
 }

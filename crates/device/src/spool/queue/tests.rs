@@ -24,34 +24,40 @@ enum Model {
 enum Step {
     Push,
     Sync,
-    Take { batches: usize },
+    Take { class: Class, batches: usize },
     Settle { from: u64, batches: u64 },
     Defer { batch: u64 },
     GiveUp { batch: u64 },
-    Unload,
-    Load,
-    Reconnect,
+    Trim(Class),
+    Load(Class),
+    Reconnect { backlog: bool },
+}
+
+fn class() -> impl Strategy<Value = Class> {
+    prop_oneof![Just(Class::Live), Just(Class::Backlog)]
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => Just(Step::Push),
         3 => Just(Step::Sync),
-        3 => (1..5usize).prop_map(|batches| Step::Take { batches }),
+        3 => (class(), 1..5usize).prop_map(|(class, batches)| Step::Take { class, batches }),
         3 => (0..40u64, 1..6u64).prop_map(|(from, batches)| Step::Settle { from, batches }),
         1 => (0..40u64).prop_map(|batch| Step::Defer { batch }),
         1 => (0..40u64).prop_map(|batch| Step::GiveUp { batch }),
-        1 => Just(Step::Unload),
-        2 => Just(Step::Load),
-        1 => Just(Step::Reconnect),
+        1 => class().prop_map(Step::Trim),
+        2 => class().prop_map(Step::Load),
+        1 => any::<bool>().prop_map(|backlog| Step::Reconnect { backlog }),
     ]
 }
 
 struct Pair {
     queue: EpochQueue,
     model: BTreeMap<u64, Model>,
-    in_flight: usize,
+    in_flight: ByClass,
     pushed: u64,
+    /// Batches before this one are backlog.
+    live_from: u64,
     schema: Arc<Schema>,
     now: Instant,
 }
@@ -66,7 +72,15 @@ impl Pair {
         let mut queue = EpochQueue::new(Epoch::from_bytes([1; 16]), 0);
         queue.attachment = Attachment::Attached(1);
         let (model, now) = (BTreeMap::new(), Instant::now());
-        Self { queue, model, in_flight: 0, pushed: 0, schema: Arc::new(schema), now }
+        Self {
+            queue,
+            model,
+            in_flight: ByClass::default(),
+            pushed: 0,
+            live_from: 0,
+            schema: Arc::new(schema),
+            now,
+        }
     }
 
     fn apply(&mut self, step: &Step) {
@@ -76,37 +90,59 @@ impl Pair {
                 self.queue.synced(self.pushed * COUNT);
                 self.every(Model::Unsynced, Model::Waiting);
             }
-            Step::Take { batches } => drop(self.take(batches)),
+            Step::Take { class, batches } => drop(self.take(class, batches)),
             Step::Settle { from, batches } => {
                 let all = range(from).start..range(from + batches - 1).end;
                 let mut settled = Vec::new();
-                self.in_flight -= self.queue.settle(&all, |batch| settled.push(batch.first / COUNT));
+                let freed = self.queue.settle(&all, |batch| settled.push(batch.first / COUNT));
+                self.subtract(freed);
                 let expected: Vec<u64> =
                     self.model.range(from..from + batches).map(|(batch, _)| *batch).collect();
                 assert_eq!(settled, expected);
                 self.model.retain(|batch, _| !(from..from + batches).contains(batch));
             }
             Step::Defer { batch } => {
-                self.in_flight -= self.queue.defer(&range(batch), self.now + Duration::from_secs(1));
+                let freed = self.queue.defer(&range(batch), self.now + Duration::from_secs(1));
+                self.subtract(freed);
                 if self.model.get(&batch) == Some(&Model::Sent) {
                     self.model.insert(batch, Model::Deferred);
                 }
             }
             Step::GiveUp { batch } => {
                 if self.model.remove(&batch).is_some() {
-                    self.in_flight -= self.queue.give_up(&range(batch), |_| {});
+                    let freed = self.queue.give_up(&range(batch), |_| {});
+                    self.subtract(freed);
                     assert!(self.queue.dropped.covers(&range(batch)));
                 }
             }
-            Step::Unload => drop(self.queue.unload_newest(2 * LENGTH)),
-            Step::Load => self.load(),
-            Step::Reconnect => {
-                self.in_flight -= self.queue.rewind();
+            Step::Trim(class) => {
+                self.queue.trim(class, 2 * LENGTH);
+                let ahead = self.queue.entries.range(self.queue.ahead_of_cursor(class));
+                let waiting = ahead.filter(|batch| batch.state == State::Waiting);
+                assert!(waiting.map(Queued::held).is_sorted_by(|older, newer| older >= newer));
+            }
+            Step::Load(class) => self.load(class),
+            Step::Reconnect { backlog } => {
+                let freed = self.queue.rewind();
+                self.subtract(freed);
                 self.queue.attachment = Attachment::Attached(1);
                 self.every(Model::Sent, Model::Waiting);
                 self.every(Model::Deferred, Model::Waiting);
+                self.live_from = 0;
+                if backlog {
+                    self.queue.set_backlog();
+                    self.live_from = self.pushed;
+                }
             }
         }
+    }
+
+    fn subtract(&mut self, freed: ByClass) {
+        Class::ALL.into_iter().for_each(|class| self.in_flight[class] -= freed[class]);
+    }
+
+    fn class_of(&self, batch: u64) -> Class {
+        if batch < self.live_from { Class::Backlog } else { Class::Live }
     }
 
     fn push(&mut self) {
@@ -125,23 +161,26 @@ impl Pair {
         self.pushed += 1;
     }
 
-    fn take(&mut self, batches: usize) -> usize {
+    fn take(&mut self, class: Class, batches: usize) -> usize {
         let mut out = Vec::new();
-        let taken = self.queue.take(self.now, batches * LENGTH, &mut out);
+        let taken = self.queue.take(class, self.now, batches * LENGTH, &mut out);
         assert_eq!(taken, out.len() * LENGTH);
-        self.in_flight += taken;
-        let sent = self.queue.iter().filter(|batch| matches!(batch.state, State::Sent(_)));
-        for batch in sent {
-            let before = self.model.insert(batch.first / COUNT, Model::Sent);
-            assert!(matches!(before, Some(Model::Waiting | Model::Sent | Model::Deferred)), "{before:?}");
+        self.in_flight[class] += taken;
+        let sent: Vec<_> = self.queue.iter().filter(|batch| matches!(batch.state, State::Sent(_))).collect();
+        for batch in sent.into_iter().map(|batch| batch.first / COUNT) {
+            let of_class = self.class_of(batch) == class;
+            let before = self.model.insert(batch, Model::Sent);
+            let waited = matches!(before, Some(Model::Waiting | Model::Deferred));
+            assert!(before == Some(Model::Sent) || waited && of_class, "{class:?}: {batch} {before:?}");
         }
         out.len()
     }
 
-    fn load(&mut self) {
-        for (first, place, length) in self.queue.to_load(3 * LENGTH) {
+    fn load(&mut self, class: Class) {
+        for (first, place, length) in self.queue.to_load(class, 3 * LENGTH) {
             assert_eq!((first, length as usize), (place.offset * COUNT, LENGTH));
-            assert!(self.queue.loaded(first, Payload::copy_from(&[0; LENGTH])));
+            assert_eq!(self.class_of(first / COUNT), class);
+            self.queue.loaded(first, Payload::copy_from(&[0; LENGTH]));
         }
     }
 
@@ -163,8 +202,14 @@ impl Pair {
             };
             assert!(same && batch == *expected, "batch {batch}: {state:?}, expected {model:?}");
         }
-        let sent = self.model.values().filter(|state| **state == Model::Sent).count();
-        assert_eq!(self.in_flight, sent * LENGTH);
+        for class in Class::ALL {
+            let of_class = |batch: &u64| self.class_of(*batch) == class;
+            let sent = self.model.iter().filter(|(batch, state)| of_class(batch) && **state == Model::Sent);
+            assert_eq!(self.in_flight[class], sent.count() * LENGTH);
+            let held = self.queue.iter().filter(|batch| of_class(&(batch.first / COUNT)));
+            assert_eq!(self.queue.held()[class], held.map(Queued::held).sum::<usize>());
+        }
+        assert!(self.queue.entries.len() <= 2 * self.queue.unsettled() + PLACEHOLDERS);
     }
 }
 
@@ -178,12 +223,12 @@ proptest! {
         }
         // Whatever happened, a new connection gets everything that is left, each batch once.
         pair.apply(&Step::Sync);
-        pair.apply(&Step::Reconnect);
+        pair.apply(&Step::Reconnect { backlog: true });
         let left = pair.model.len();
         let mut sent = 0;
         for _ in 0..=2 * left {
-            pair.load();
-            sent += pair.take(1);
+            pair.load(Class::Backlog);
+            sent += pair.take(Class::Backlog, 1);
         }
         prop_assert_eq!(sent, left);
         pair.check();
