@@ -16,7 +16,8 @@ pub(crate) struct WriterMetrics {
     batches: Counter,
     payload_bytes: Counter,
     duplicates: Counter,
-    pub(crate) queue_bytes: Gauge,
+    pub(crate) live_queue_bytes: Gauge,
+    pub(crate) backlog_queue_bytes: Gauge,
     pub(crate) durable_position: Gauge,
 }
 
@@ -44,14 +45,15 @@ impl WriterMetrics {
         describe_counter!("icecore_duplicate_batches_total", "Batches that came again and were acked again");
         describe_counter!("icecore_refused_batches_total", "Batches refused for good, by code");
         describe_counter!("icecore_deferred_batches_total", "Batches turned away for now, by code");
-        describe_gauge!("icecore_queue_bytes", Unit::Bytes, "Bytes that wait for the writer");
+        describe_gauge!("icecore_queue_bytes", Unit::Bytes, "Bytes that wait for the writer, by class");
         describe_gauge!("icecore_durable_position", "First position that is not durable");
         Self {
             events: counter!("icecore_events_total"),
             batches: counter!("icecore_batches_total"),
             payload_bytes: counter!("icecore_payload_bytes_total"),
             duplicates: counter!("icecore_duplicate_batches_total"),
-            queue_bytes: gauge!("icecore_queue_bytes"),
+            live_queue_bytes: gauge!("icecore_queue_bytes", "class" => "live"),
+            backlog_queue_bytes: gauge!("icecore_queue_bytes", "class" => "backlog"),
             durable_position: gauge!("icecore_durable_position"),
         }
     }

@@ -23,7 +23,8 @@ use tokio::sync::{mpsc, watch};
 pub use self::core::Core;
 use clock::ReceivedClock;
 pub(crate) use clock::wall_time;
-pub(crate) use inbox::{Inbox, MAX_GROUP_BYTES, Reservation};
+pub(crate) use inbox::{Inbox, Lane, MAX_GROUP_BYTES, Reservation};
+pub(crate) use queue::Class;
 pub use submission::{
     Answer, Attachment, Body, Decision, InvalidBatch, ReceivedBatch, Refusal, Reply, Submission,
 };
@@ -36,8 +37,8 @@ use crate::quarantine::Quarantine;
 pub struct WriterOptions {
     /// How the log is laid out, and which damage was accepted.
     pub log: icecore_log::Options,
-    /// Most bytes of batches that may wait for the writer (8 MiB at least); when they are reached, streams are no
-    /// longer read.
+    /// Most bytes of batches that may wait for the writer (8 MiB at least); a quarter is for backlogs. When they
+    /// are reached, streams are no longer read.
     pub queue_bytes: usize,
     /// zstd level of a block when there is no backlog; under backlog the writer steps down from it.
     pub zstd_level: i32,

@@ -13,21 +13,23 @@ use quinn::{ReadError, RecvStream};
 
 use super::Session;
 use crate::endpoint::Hub;
-use crate::writer::{Attachment, Body, InvalidBatch, MAX_GROUP_BYTES, Submission};
+use crate::writer::{Attachment, Body, Class, InvalidBatch, Lane, MAX_GROUP_BYTES, Submission};
 
 /// Chunks taken from QUIC at once, each at most a packet. Enough to spread the cost of a wake, few enough that a
 /// connection does not hold on to much while it waits for room in the queue.
 const CHUNKS: usize = 32;
 
 /// Bytes of batches submitted together. One more batch always fits below the largest group.
-const GROUP_BYTES: usize = MAX_GROUP_BYTES / 2;
+const GROUP_BYTES: usize = MAX_GROUP_BYTES / 4;
 const _: () = assert!(GROUP_BYTES + icecore_wire::limits::MAX_BATCH_BYTES + 4096 <= MAX_GROUP_BYTES);
 
-/// Batches that were read and not submitted.
+/// Batches that were read from one stream and not submitted.
 #[derive(Default)]
 struct Group {
     submissions: Vec<Submission>,
     bytes: usize,
+    /// The stream's way into the writer's queue; made when the first frame has told of what class it is.
+    lane: Option<Lane>,
 }
 
 /// Reads a batch stream to its end. An error is the client's breach of the protocol.
@@ -52,6 +54,7 @@ pub(super) async fn read(
             reader.push(&std::mem::take(chunk));
         }
         while let Some(incoming) = reader.next()? {
+            group.lane.get_or_insert_with(|| Lane::new(class(&reader)));
             let (Incoming::Batch { alias, .. } | Incoming::Unreadable { alias, .. }) = &incoming;
             let mut from = session.attachment(*alias);
             if from.is_none() {
@@ -67,7 +70,13 @@ pub(super) async fn read(
             }
         }
         group.submit(&hub).await;
+        // A client that always has data does not keep the others from their turn.
+        tokio::task::yield_now().await;
     }
+}
+
+fn class(reader: &BatchStreamReader) -> Class {
+    if reader.is_backlog() { Class::Backlog } else { Class::Live }
 }
 
 impl Group {
@@ -78,10 +87,8 @@ impl Group {
 
     /// Waits for room and submits. While it waits, the stream is not read, and QUIC's flow control stops the client.
     async fn submit(&mut self, hub: &Hub) {
-        if self.submissions.is_empty() {
-            return;
-        }
-        match hub.inbox.reserve(self.bytes).await {
+        let Some(lane) = self.lane.as_ref().filter(|_| !self.submissions.is_empty()) else { return };
+        match hub.inbox.reserve_in(lane, self.bytes).await {
             Ok(room) => room.submit(self.submissions.drain(..)),
             // The writer has ended and the server is about to: nothing read from here on would be acked. To end the
             // stream now would tell the client that it did something wrong.

@@ -1,17 +1,24 @@
 //! The bounded way into the writer thread: submissions from the sessions, commits from the disk's thread.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use icecore_log::Committed;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
-use super::queue::FairQueue;
+use super::queue::{Class, FairQueue, Waiting};
 use super::submission::Submission;
 
-/// A group of submissions that [`Inbox::reserve`] makes room for may not be larger than this, in bytes: it must
-/// always fit an empty queue.
-pub(crate) const MAX_GROUP_BYTES: usize = 4 << 20;
+/// A group of submissions that room is reserved for may not be larger than this, in bytes: it must always fit an empty
+/// lane.
+pub(crate) const MAX_GROUP_BYTES: usize = 2 << 20;
+
+/// Bytes of one stream that may wait for the writer: about what it takes until the writer comes back for more. More
+/// would not make the stream faster, and would take the others' room.
+const LANE_BYTES: usize = MAX_GROUP_BYTES;
+
+/// The part of the inbox that is the backlogs'; the rest is live data's. Neither has to wait for the other's.
+const BACKLOG_PART: usize = 4;
 
 /// The writer takes nothing more: it was stopped, or the log failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -24,8 +31,25 @@ pub(crate) struct Inbox {
     state: Mutex<State>,
     /// Wakes the writer thread; nobody else waits on it.
     work: Condvar,
-    /// One permit per byte of the queue that is free.
-    room: Semaphore,
+    /// One permit per free byte of each class's part.
+    live_room: Arc<Semaphore>,
+    backlog_room: Arc<Semaphore>,
+}
+
+/// The way in of one stream.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    class: Class,
+    /// One permit per byte that may still wait.
+    room: Arc<Semaphore>,
+}
+
+/// Room that a group of submissions takes. It is free again when the writer has taken the last of them out.
+#[derive(Debug, Default)]
+#[expect(dead_code, reason = "permits are kept to be dropped")]
+pub(super) struct Room {
+    lane: Option<OwnedSemaphorePermit>,
+    class: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Debug, Default)]
@@ -52,8 +76,9 @@ pub(super) enum Wanted {
 pub(super) struct Work {
     pub(super) submissions: Vec<Submission>,
     pub(super) commits: Vec<Committed>,
-    /// Bytes that wait behind the taken submissions.
-    pub(super) backlog: usize,
+    /// Bytes that wait behind the taken submissions, of each class.
+    pub(super) live_waiting: usize,
+    pub(super) backlog_waiting: usize,
     /// Nothing more will be submitted, and the queue is empty.
     pub(super) drained: bool,
     /// The log failed: what is in flight will never be durable.
@@ -64,26 +89,51 @@ pub(super) struct Work {
 #[derive(Debug)]
 pub(crate) struct Reservation<'a> {
     inbox: &'a Inbox,
-    permit: SemaphorePermit<'a>,
+    class: Class,
+    room: Room,
+}
+
+impl Lane {
+    pub(crate) fn new(class: Class) -> Self {
+        Self { class, room: Arc::new(Semaphore::new(LANE_BYTES)) }
+    }
 }
 
 impl Inbox {
-    /// An inbox for `bytes` of submissions, at least a few groups' worth.
+    /// An inbox for `bytes` of submissions, at least so many that backlogs' part holds a group.
     pub(super) fn new(bytes: usize) -> Self {
-        let room = bytes.max(2 * MAX_GROUP_BYTES);
-        Self { state: Mutex::default(), work: Condvar::new(), room: Semaphore::new(room) }
+        let bytes = bytes.max(BACKLOG_PART * MAX_GROUP_BYTES);
+        let backlog = bytes / BACKLOG_PART;
+        Self {
+            state: Mutex::default(),
+            work: Condvar::new(),
+            live_room: Arc::new(Semaphore::new(bytes - backlog)),
+            backlog_room: Arc::new(Semaphore::new(backlog)),
+        }
     }
 
-    /// Waits until there is room for `bytes`, first come, first served. `bytes` is at most [`MAX_GROUP_BYTES`].
+    /// Waits until there is room for `bytes` of live submissions that belong to no stream, first come, first served.
     pub(crate) async fn reserve(&self, bytes: usize) -> Result<Reservation<'_>, Closed> {
+        let class = Some(take(&self.live_room, bytes).await?);
+        Ok(Reservation { inbox: self, class: Class::Live, room: Room { lane: None, class } })
+    }
+
+    /// Waits until there is room for `bytes` of a stream's submissions, first in its lane, then in its class, so that it
+    /// keeps nobody from room that it cannot use yet. `bytes` is at most [`MAX_GROUP_BYTES`].
+    pub(crate) async fn reserve_in(&self, lane: &Lane, bytes: usize) -> Result<Reservation<'_>, Closed> {
         debug_assert!(bytes <= MAX_GROUP_BYTES, "a group of {bytes} bytes");
-        let permit = self.room.acquire_many(bytes as u32).await.map_err(|_| Closed)?;
-        Ok(Reservation { inbox: self, permit })
+        let class_room = match lane.class {
+            Class::Live => &self.live_room,
+            Class::Backlog => &self.backlog_room,
+        };
+        let own = Some(take(&lane.room, bytes).await?);
+        let class = Some(take(class_room, bytes).await?);
+        Ok(Reservation { inbox: self, class: lane.class, room: Room { lane: own, class } })
     }
 
     /// Ends the intake; what is in the queue will still be written.
     pub(super) fn stop(&self) {
-        self.room.close();
+        self.close();
         self.state().stopping = true;
         self.work.notify_one();
     }
@@ -95,7 +145,7 @@ impl Inbox {
 
     /// Ends everything: the log failed.
     pub(super) fn fail(&self) {
-        self.room.close();
+        self.close();
         self.state().failed = true;
         self.work.notify_one();
     }
@@ -122,15 +172,27 @@ impl Inbox {
             (state, _) = self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
             state.asleep_for = None;
         }
-        let mut work = Work { commits: std::mem::take(&mut state.commits), ..Work::default() };
+        let mut taken = Vec::new();
         if let Wanted::Bytes(bytes) = wanted {
-            let freed = state.queue.take(bytes, &mut work.submissions);
-            self.room.add_permits(freed);
+            state.queue.take(bytes, &mut taken);
         }
-        work.backlog = state.queue.bytes();
-        work.failed = state.failed;
-        work.drained = state.stopping && state.queue.is_empty();
+        let mut work = Work {
+            submissions: Vec::with_capacity(taken.len()),
+            commits: std::mem::take(&mut state.commits),
+            live_waiting: state.queue.bytes(Class::Live),
+            backlog_waiting: state.queue.bytes(Class::Backlog),
+            drained: state.stopping && state.queue.is_empty(),
+            failed: state.failed,
+        };
+        // Room is given back, and who waits for it woken, when nobody has to wait for the queue itself.
+        drop(state);
+        work.submissions.extend(taken.into_iter().map(|waiting| waiting.submission));
         work
+    }
+
+    fn close(&self) {
+        self.live_room.close();
+        self.backlog_room.close();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -142,11 +204,10 @@ impl Inbox {
 impl Reservation<'_> {
     /// Queues `submissions`, which together have the reserved number of bytes.
     pub(crate) fn submit(self, submissions: impl IntoIterator<Item = Submission>) {
-        // The writer gives the permits back when it takes the submissions out.
-        self.permit.forget();
+        let room = Arc::new(self.room);
         let mut state = self.inbox.state();
         for submission in submissions {
-            state.queue.push(submission);
+            state.queue.push(self.class, Waiting { submission, room: Arc::clone(&room) });
         }
         let wake = matches!(state.asleep_for, Some(Wanted::Bytes(_)));
         drop(state);
@@ -154,4 +215,9 @@ impl Reservation<'_> {
             self.inbox.work.notify_one();
         }
     }
+}
+
+async fn take(room: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Closed> {
+    let closed = |_: AcquireError| Closed;
+    Arc::clone(room).acquire_many_owned(bytes as u32).await.map_err(closed)
 }

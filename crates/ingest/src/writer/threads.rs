@@ -208,12 +208,13 @@ impl WriterThread {
                 self.offer(submission);
             }
             self.send_answers();
-            self.metrics.queue_bytes.set(work.backlog as f64);
+            self.metrics.live_queue_bytes.set(work.live_waiting as f64);
+            self.metrics.backlog_queue_bytes.set(work.backlog_waiting as f64);
             self.metrics.durable_position.set(self.core.durable_position() as f64);
             let at_rest = self.core.is_empty() && self.core.blocks_in_flight() == 0;
             if self.should_cut() {
                 self.unproven = true;
-                self.cut(work.backlog);
+                self.cut(work.live_waiting + work.backlog_waiting);
             } else if at_rest && self.unproven && (idle || work.drained) {
                 self.unproven = false;
                 self.cut(0);
@@ -257,8 +258,8 @@ impl WriterThread {
         }
     }
 
-    fn cut(&mut self, backlog: usize) {
-        let waiting = self.core.blocks_in_flight() + backlog / self.block_bytes;
+    fn cut(&mut self, bytes_waiting: usize) {
+        let waiting = self.core.blocks_in_flight() + bytes_waiting / self.block_bytes;
         let level = self.levels[(waiting / BLOCKS_PER_STEP).min(self.levels.len() - 1)];
         let block = self.core.take_block(self.clock.now());
         let (done, encoded) = sync_channel(1);

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "fixtures of tests fail by panicking, like tests")]
 
 mod ahead;
+mod backlog;
 mod client;
 mod server;
 

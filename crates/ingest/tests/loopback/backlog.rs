@@ -1,0 +1,73 @@
+//! A backlog that nobody reads, beside live data and control on the same connection.
+
+use std::time::Duration;
+
+use icecore_ingest::Role;
+use icecore_wire::{BatchStreamWriter, ClientEvent, PADDING, SequenceRanges};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::client::{Client, batch, schema};
+use crate::server::Server;
+
+/// Events of a backlog's batch, which then takes some 60 KB.
+const ROWS: usize = 3_800;
+
+/// More than QUIC's windows, the client's send buffer, the backlogs' room and the blocks in flight hold.
+const BATCHES: usize = 500;
+
+/// Batches that can be on their way to the disk when live data comes: three blocks of a MiB, and the next one.
+const IN_FLIGHT: usize = (4 << 20) / 60_000;
+
+#[tokio::test]
+async fn an_unread_backlog_holds_up_neither_live_data_nor_control() {
+    let server = Server::start();
+    let gateway = server.enrol(Role::Gateway, "gw", &["*"]);
+    let mut client = Client::connect(&server, &gateway).await;
+    let pump = client.attach("pump", 1).await.alias;
+    server.disk.hold_syncs();
+    let mut stream = client.connection.open_uni().await.unwrap();
+    let (stuck, is_stuck) = oneshot::channel();
+    let backlog = tokio::spawn(async move {
+        let mut frames = BatchStreamWriter::new();
+        stream.write_all(&BatchStreamWriter::backlog_mark()).await.unwrap();
+        let mut stuck = Some(stuck);
+        for n in 0..BATCHES {
+            let payload = batch((n * ROWS) as u64, ROWS, 0);
+            let framed = frames.frames(pump, &schema(), &payload);
+            let mut bytes = framed.schema.unwrap_or_default();
+            bytes.extend_from_slice(&framed.header);
+            bytes.extend_from_slice(&payload);
+            bytes.extend_from_slice(&PADDING[..framed.padding]);
+            let write = stream.write_all(&bytes);
+            tokio::pin!(write);
+            // A client that cannot go on for this long waits for the server.
+            if timeout(Duration::from_millis(500), &mut write).await.is_err() {
+                stuck.take().into_iter().for_each(|stuck| stuck.send(()).unwrap());
+                write.await.unwrap();
+            }
+        }
+    });
+    is_stuck.await.expect("the server stops reading the backlog");
+    let live = (BATCHES * ROWS) as u64;
+    client.send(pump, &schema(), &batch(live, 10, 0)).await;
+    let fan = client.ask_attach("fan", 1).await;
+    server.disk.release_syncs();
+
+    let (mut acked, mut attached_after) = (SequenceRanges::new(), None);
+    while !acked.covers(&(0..live + 10)) || attached_after.is_none() {
+        match client.event().await {
+            ClientEvent::Acked(ack) => acked.insert_all(&ack.ranges),
+            ClientEvent::Attached(attached) if attached.alias == fan => {
+                attached_after = Some(acked.iter().map(|range| range.end - range.start).sum::<u64>());
+            }
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+    backlog.await.unwrap();
+    let order: Vec<u64> = server.stored().into_iter().map(|(_, first, _)| first).collect();
+    let before = order.iter().position(|first| *first == live).unwrap();
+    assert!(before <= IN_FLIGHT, "{before} batches of the backlog went ahead of live data");
+    let attached_after = attached_after.unwrap() as usize / ROWS;
+    assert!(attached_after < BATCHES / 2, "attached after {attached_after} of {BATCHES} batches of backlog");
+}
