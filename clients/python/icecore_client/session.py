@@ -1,0 +1,213 @@
+"""One connection's conversation: attach the devices, send what waits, hear the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from . import events, messages
+from .identity import Identity
+from .link import Link
+from .messages import Ack, Attached, Code, GoAway, Message, Nack, NotRenewed, Pace, Refuse, Renewed, Welcome
+from .spool import Batch, Spool
+
+_ANSWER_TIMEOUT = 10.0
+_WINDOW = 4 * 1024 * 1024
+"""Bytes of batches that may be on their way unanswered, over the whole connection."""
+
+
+class Attachment:
+    """A device as a connection knows it, kept over connections for the time at which to ask again."""
+
+    def __init__(self, name: str, epoch: bytes, spool: Spool) -> None:
+        self.name = name
+        self.epoch = epoch
+        self.spool = spool
+        self.alias = 0
+        self.attached = False
+        self.not_before = 0.0
+
+
+class Session:
+    """What is said over one link, from the welcome on."""
+
+    def __init__(self, devices: dict[str, Attachment], patience: float, tell: Callable[[events.Event], None]) -> None:
+        self._devices = devices
+        self._patience = patience
+        self._tell = tell
+        self._link: Link | None = None
+        self._by_alias: dict[int, Attachment] = {}
+        self._last_alias = 0
+        self._welcomed = False
+        self._leave_at: float | None = None
+        self._pace = 0
+        self._pace_until = 0.0
+        self._may_send_at = 0.0
+        self.wake = asyncio.Event()
+        self.retry: float | None = None
+        """When to connect again, if the server said so."""
+        self.was_useful = False
+        """Whether the server has taken a device on."""
+
+    async def run(self, link: Link, identity: Identity) -> None:
+        """Talks until the link is closed."""
+        self._link = link
+        link.send_control(messages.hello(time.time_ns()))
+        if identity.wants_renewal:
+            link.send_control(messages.renew())
+        for device in self._devices.values():
+            device.alias, device.attached = 0, False
+        welcome_by = time.monotonic() + _ANSWER_TIMEOUT
+        keep_alive = asyncio.create_task(link.keep_alive(self._answers_due))
+        try:
+            while link.closed is None:
+                now = time.monotonic()
+                if not self._welcomed and now >= welcome_by:
+                    link.abort("the server does not welcome us")
+                if self._leave_at is not None and now >= self._leave_at:
+                    link.abort("the server wanted us to go")
+                pause = self._work(now)
+                try:
+                    async with asyncio.timeout(pause):
+                        await self.wake.wait()
+                except TimeoutError:
+                    pass
+                self.wake.clear()
+        finally:
+            keep_alive.cancel()
+
+    def renew(self) -> None:
+        """Asks for a new certificate."""
+        if self._link is not None:
+            self._link.send_control(messages.renew())
+
+    def leave(self) -> None:
+        """Says goodbye and closes."""
+        if self._link is not None:
+            self._link.send_control(messages.bye())
+            self._link.abort("goodbye")
+
+    def _answers_due(self) -> bool:
+        return not self._welcomed or self._bytes_in_flight() > 0
+
+    def _bytes_in_flight(self) -> int:
+        return sum(device.spool.bytes_in_flight for device in self._devices.values())
+
+    # Out
+
+    def _work(self, now: float) -> float:
+        """Does all there is to do now; returns the seconds until there may be more."""
+        if self._leave_at is None:
+            for device in self._devices.values():
+                device.spool.cut(older_than=now)
+                if not device.alias and device.not_before <= now:
+                    self._attach(device)
+            while any([self._send_one(device, now) for device in self._devices.values()]):
+                pass
+        return max(0.0, min(self._deadlines(now)) - now)
+
+    def _deadlines(self, now: float) -> list[float]:
+        deadlines = [now + 1.0]
+        for device in self._devices.values():
+            if not device.alias:
+                deadlines.append(device.not_before)
+            if (cut := device.spool.next_cut) is not None:
+                deadlines.append(cut)
+            deadlines += [batch.not_before for batch in device.spool.waiting() if batch.not_before > now]
+        if self._may_send_at > now:
+            deadlines.append(self._may_send_at)
+        return deadlines
+
+    def _attach(self, device: Attachment) -> None:
+        self._last_alias += 1
+        device.alias = self._last_alias
+        self._by_alias[device.alias] = device
+        self._control(messages.attach(device.alias, device.name, device.epoch))
+
+    def _send_one(self, device: Attachment, now: float) -> bool:
+        """Sends the device's next batch, if there is one that may go now."""
+        if not device.attached or self._link is None:
+            return False
+        batch = next((batch for batch in device.spool.waiting() if batch.not_before <= now), None)
+        if batch is None or not self._may_send(batch, now):
+            return False
+        device.spool.sent(batch)
+        self._link.send_batch(device.alias, batch)
+        return True
+
+    def _may_send(self, batch: Batch, now: float) -> bool:
+        in_flight = self._bytes_in_flight()
+        if in_flight and in_flight + len(batch.payload) > _WINDOW:
+            return False
+        if now < self._pace_until:
+            if not self._pace or now < self._may_send_at:
+                return False
+            self._may_send_at = min(self._pace_until, now + len(batch.payload) / self._pace)
+        return True
+
+    def _control(self, frame: bytes) -> None:
+        if self._link is not None:
+            self._link.send_control(frame)
+
+    # In
+
+    def received(self, message: Message) -> None:
+        """Takes what the server says."""
+        match message:
+            case Welcome():
+                self._welcomed = True
+                self._tell(events.Connected(message.software))
+            case Attached() | Ack() | Nack():
+                # What is said of an alias that has ended meanwhile comes too late to matter.
+                if device := self._by_alias.get(message.alias):
+                    self._answered(device, message)
+            case Refuse():
+                self._refused(message)
+            case Pace():
+                self._pace = message.bytes_per_second
+                self._pace_until = time.monotonic() + message.seconds
+                self._may_send_at = 0.0 if self._pace else self._pace_until
+            case GoAway():
+                self.retry = message.retry
+                self._leave_at = time.monotonic() + _ANSWER_TIMEOUT
+            case Renewed():
+                self._tell(events.Renewed(message.certificate))
+            case NotRenewed():
+                self._tell(events.NotRenewed(message.code, message.retry, message.message))
+        self.wake.set()
+
+    def _answered(self, device: Attachment, message: Attached | Ack | Nack) -> None:
+        match message:
+            case Attached():
+                device.attached = self.was_useful = True
+                device.spool.resume(message.stored | message.settled | message.archived)
+                self._tell(events.Attached(device.name, message.epoch_number))
+            case Ack():
+                device.spool.settle(message.ranges)
+                for start, end in message.ranges:
+                    self._tell(events.Acked(device.name, start, end, message.level))
+            case Nack():
+                self._nacked(device, message)
+
+    def _nacked(self, device: Attachment, nack: Nack) -> None:
+        batch = device.spool.find(nack.start, nack.end)
+        if batch is None:
+            return
+        about = (device.name, nack.start, nack.end, nack.code)
+        if nack.retry is None:
+            device.spool.remove(batch)
+            self._tell(events.Rejected(*about, nack.message, batch.payload))
+        else:
+            device.spool.defer(batch, until=time.monotonic() + nack.retry)
+            self._tell(events.Deferred(*about, nack.retry, nack.message))
+
+    def _refused(self, refuse: Refuse) -> None:
+        # "Never" means until something is changed, which cannot be seen from here: ask again, but seldom.
+        retry = self._patience if refuse.retry is None else refuse.retry
+        if not refuse.alias:
+            self.retry = retry
+            self._tell(events.Refused(None, refuse.code, refuse.retry, refuse.message))
+        elif device := self._by_alias.pop(refuse.alias, None):
+            device.alias, device.attached, device.not_before = 0, False, time.monotonic() + retry
+            self._tell(events.Refused(device.name, refuse.code, refuse.retry, refuse.message))
