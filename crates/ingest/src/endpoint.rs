@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::metrics::EndpointMetrics;
 use crate::session::{self, Session};
-use crate::writer::{Answer, Inbox};
+use crate::writer::{Answer, Health, Inbox};
 use crate::{Registry, StopError, Writer, WriterHandle};
 
 /// The application protocol of version 1.
@@ -96,6 +96,7 @@ pub(crate) enum Phase {
 pub(crate) struct Hub {
     pub(crate) registry: Arc<Registry>,
     pub(crate) inbox: Arc<Inbox>,
+    pub(crate) health: watch::Receiver<Health>,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) metrics: EndpointMetrics,
     sessions: Mutex<HashMap<u64, Arc<Session>>>,
@@ -160,6 +161,7 @@ impl Ingest {
         let hub = Arc::new(Hub {
             registry,
             inbox: writer.inbox,
+            health: writer.health,
             phase: watch::Sender::new(Phase::Open),
             metrics: EndpointMetrics::new(),
             sessions: Mutex::default(),

@@ -4,8 +4,10 @@
 
 mod batches;
 mod control;
+mod intake;
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,6 +33,10 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// When a device may try again whose batch could not be read at all: something has to change on its side first.
 const RETRY_AFTER_UNREADABLE: Duration = Duration::from_secs(60);
 
+/// Bytes of answers that may wait for a client that does not read them; then it is not read either. Acks do not count:
+/// they are joined, and bounded with the ranges they are made of.
+const MAX_UNREAD: usize = 256 << 10;
+
 /// What the tasks of one connection and the answering task share.
 pub(crate) struct Session {
     id: u64,
@@ -38,6 +44,8 @@ pub(crate) struct Session {
     started: Instant,
     state: Mutex<State>,
     outgoing: Notify,
+    /// Tells whoever waits for it that what there was to say is being written.
+    written: Notify,
     /// Tells the batch streams that the writer knows of more aliases.
     attaching: Notify,
 }
@@ -67,6 +75,7 @@ impl Session {
                 woken: false,
             }),
             outgoing: Notify::new(),
+            written: Notify::new(),
             attaching: Notify::new(),
         })
     }
@@ -91,6 +100,36 @@ impl Session {
     /// Wakes the task that writes the control stream.
     pub(crate) fn wake(&self) {
         self.outgoing.notify_one();
+    }
+
+    /// Tells the client that a batch, or the device when it is not known which batch, may come again later.
+    fn defer(
+        &self,
+        to: Arc<Attachment>,
+        range: Range<u64>,
+        code: Code,
+        message: String,
+        retry_after: Duration,
+    ) {
+        if self.take_answer(Answer { to, reply: Reply::Deferred { range, code, message, retry_after } }) {
+            self.wake();
+        }
+    }
+
+    /// Whether the client leaves too much unread of what was said to it.
+    fn is_behind(&self) -> bool {
+        self.state().machine.unsaid_bytes() > MAX_UNREAD
+    }
+
+    /// Waits until the client is not behind.
+    async fn caught_up(&self) {
+        loop {
+            let written = self.written.notified();
+            if !self.is_behind() {
+                return;
+            }
+            written.await;
+        }
     }
 
     /// What `alias` stands for, if anything; waits until the writer knows it. Batches travel on streams of their own and
@@ -153,20 +192,27 @@ impl State {
             Reply::Durable(range) => self.machine.ack(alias, range, Level::Durable),
             Reply::Settled(range) => self.machine.ack(alias, range, Level::Settled),
             Reply::Refused { range, code, message } if range.is_empty() => {
-                // There is no telling which batch it was, so the device itself is turned away.
-                self.attachments.remove(&alias);
-                let retry_after = Some(RETRY_AFTER_UNREADABLE);
-                self.machine.refuse(Refuse { alias: Some(alias), code, message, retry_after });
+                self.turn_away(alias, code, message, RETRY_AFTER_UNREADABLE);
             }
             Reply::Refused { range, code, message } => {
                 let disposition = Disposition::Permanent;
                 self.machine.nack(Nack { alias, range, code, disposition, message });
+            }
+            Reply::Deferred { range, code, message, retry_after } if range.is_empty() => {
+                self.turn_away(alias, code, message, retry_after);
             }
             Reply::Deferred { range, code, message, retry_after } => {
                 let disposition = Disposition::RetryAfter(retry_after);
                 self.machine.nack(Nack { alias, range, code, disposition, message });
             }
         }
+    }
+
+    /// Turns a device away of whose batch there is no telling which one it was.
+    fn turn_away(&mut self, alias: u32, code: Code, message: String, retry_after: Duration) {
+        self.attachments.remove(&alias);
+        let retry_after = Some(retry_after);
+        self.machine.refuse(Refuse { alias: Some(alias), code, message, retry_after });
     }
 }
 

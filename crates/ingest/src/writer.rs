@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, watch};
 pub use self::core::Core;
 use clock::ReceivedClock;
 pub(crate) use clock::wall_time;
-pub(crate) use inbox::{Inbox, Lane, MAX_GROUP_BYTES, Reservation};
+pub(crate) use inbox::{Closed, Inbox, Lane, MAX_GROUP_BYTES, Reservation};
 pub(crate) use queue::Class;
 pub use submission::{
     Answer, Attachment, Body, Decision, InvalidBatch, ReceivedBatch, Refusal, Reply, Submission,
@@ -65,7 +65,8 @@ impl Default for WriterOptions {
 pub enum Health {
     /// Batches are being made durable.
     Running,
-    /// The disk is full up to the reserve: nothing is acked until space returns, and then work goes on by itself.
+    /// The disk is full up to the reserve: nothing is acked until space returns, and then work goes on by itself. New
+    /// batches are sent back until then.
     DiskFull {
         /// What was found, for the operator.
         message: String,
@@ -127,6 +128,7 @@ pub struct WriterHandle {
     pub(crate) inbox: Arc<Inbox>,
     /// Answers in log order, one message for each commit. Bounded by what is in the queue and in flight.
     pub(crate) answers: mpsc::UnboundedReceiver<Vec<Answer>>,
+    pub(crate) health: watch::Receiver<Health>,
 }
 
 impl Writer {
@@ -171,7 +173,7 @@ impl Writer {
             options,
         };
         let threads = Threads::start(parts).map_err(StartError::Thread)?;
-        let handle = WriterHandle { inbox: Arc::clone(&inbox), answers };
+        let handle = WriterHandle { inbox: Arc::clone(&inbox), answers, health: health.clone() };
         Ok((Self { inbox, health, durable_position, recovery, threads }, handle))
     }
 

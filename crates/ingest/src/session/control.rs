@@ -94,9 +94,10 @@ impl Control {
         let rest = &self.out[self.written..];
         let deadline = self.session.deadline();
         let bytes = self.session.next_bytes();
+        let listening = self.listening && bytes == 0 && !self.session.is_behind();
         tokio::select! {
             written = self.send.write(rest), if !rest.is_empty() => self.written += written?,
-            chunk = self.recv.read_chunk(READ_BYTES, true), if self.listening && bytes == 0 => match chunk? {
+            chunk = self.recv.read_chunk(READ_BYTES, true), if listening => match chunk? {
                 Some(chunk) => self.hear(&chunk.bytes)?,
                 None => self.listening = false,
             },
@@ -211,7 +212,10 @@ impl Session {
     fn take_control(&self) -> Vec<u8> {
         let mut state = self.state();
         state.woken = false;
-        state.machine.take_control()
+        let said = state.machine.take_control();
+        drop(state);
+        self.written.notify_waiters();
+        said
     }
 
     /// Bytes of what the writer is to be told next; 0 when there is nothing.

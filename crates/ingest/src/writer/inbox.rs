@@ -97,6 +97,10 @@ impl Lane {
     pub(crate) fn new(class: Class) -> Self {
         Self { class, room: Arc::new(Semaphore::new(LANE_BYTES)) }
     }
+
+    pub(crate) fn class(&self) -> Class {
+        self.class
+    }
 }
 
 impl Inbox {
@@ -129,6 +133,11 @@ impl Inbox {
         let own = Some(take(&lane.room, bytes).await?);
         let class = Some(take(class_room, bytes).await?);
         Ok(Reservation { inbox: self, class: lane.class, room: Room { lane: own, class } })
+    }
+
+    /// Whether nothing more is taken.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.live_room.is_closed()
     }
 
     /// Ends the intake; what is in the queue will still be written.

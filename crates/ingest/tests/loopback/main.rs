@@ -4,6 +4,7 @@
 mod ahead;
 mod backlog;
 mod client;
+mod pressure;
 mod server;
 
 use std::sync::atomic::Ordering;
@@ -146,45 +147,6 @@ async fn grants_are_checked_for_every_attach() {
     client.ask_attach("hall/fan", 1).await;
     let ClientEvent::Refused(refuse) = client.event().await else { panic!("expected a refusal") };
     assert_eq!(refuse.code, Code::Revoked);
-}
-
-#[tokio::test]
-async fn a_slow_disk_stops_the_client_and_loses_nothing() {
-    let server = Server::start();
-    let pump = server.enrol(Role::Device, "pump", &[]);
-    let mut client = Client::connect(&server, &pump).await;
-    let alias = client.attach("pump", 1).await.alias;
-    server.disk.hold_syncs();
-    // A payload of 60,000 events takes close to a megabyte; the queue holds eight, blocks in flight a few more.
-    let mut sent = 0;
-    let limit = 64;
-    while sent < limit {
-        let payload = batch(sent * 60_000, 60_000, 0);
-        if timeout(Duration::from_secs(1), client.send(alias, &schema(), &payload)).await.is_err() {
-            break;
-        }
-        sent += 1;
-    }
-    assert!((8..limit).contains(&sent), "stopped after {sent} batches");
-    assert!(client.hears_nothing().await, "nothing is durable");
-    server.disk.release_syncs();
-    client.acked(alias, 0..sent * 60_000).await;
-}
-
-#[tokio::test]
-async fn ingestion_waits_for_a_full_disk_and_goes_on_by_itself() {
-    let server = Server::start();
-    let pump = server.enrol(Role::Device, "pump", &[]);
-    let mut client = Client::connect(&server, &pump).await;
-    let alias = client.attach("pump", 1).await.alias;
-    server.disk.free.store(1_000, Ordering::Relaxed);
-    client.send(alias, &schema(), &batch(0, 100, 0)).await;
-    let health = server.health(|health| matches!(health, Health::DiskFull { .. })).await;
-    assert!(format!("{health:?}").contains("1000 bytes are free"), "{health:?}");
-    assert!(client.hears_nothing().await);
-    server.disk.free.store(1 << 40, Ordering::Relaxed);
-    client.acked(alias, 0..100).await;
-    server.health(|health| *health == Health::Running).await;
 }
 
 #[tokio::test]

@@ -165,6 +165,11 @@ impl ServerSession {
         Message::NotRenewed(not_renewed).write_frame(&mut self.out);
     }
 
+    /// Bytes that wait for [`Self::take_control`], acks not counted.
+    pub fn unsaid_bytes(&self) -> usize {
+        self.out.len()
+    }
+
     /// The bytes to write to the control stream, empty when there are none.
     pub fn take_control(&mut self) -> Vec<u8> {
         for ((alias, level), ranges) in std::mem::take(&mut self.acks) {
