@@ -1,30 +1,28 @@
 //! The QUIC endpoint: binds, lets connections in, hands answers to their sessions, and stops in good order.
 
 mod keys;
+mod tickets;
+mod tls;
 mod transport;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, VarInt};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use keys::Keys;
+use tls::Verified;
+
+use crate::log_limit::LogLimit;
 use crate::metrics::EndpointMetrics;
 use crate::session::{self, Session};
 use crate::writer::{Answer, Health, Inbox};
 use crate::{Registry, StopError, Writer, WriterHandle};
-
-/// The application protocol of version 1.
-const ALPN: &[u8] = b"icecore/1";
 
 /// Connections that may be open at once. Measured at some 50 KB each, so that this many take 3 GB.
 const MAX_CONNECTIONS: usize = 65_536;
@@ -99,6 +97,11 @@ pub(crate) struct Hub {
     pub(crate) health: watch::Receiver<Health>,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) metrics: EndpointMetrics,
+    /// Clients whose certificates TLS has just verified.
+    pub(crate) verified: Arc<Verified>,
+    /// Lines about clients that are not let in, and about devices that are not attached.
+    pub(crate) turned_away: LogLimit,
+    pub(crate) refused_attaches: LogLimit,
     sessions: Mutex<HashMap<u64, Arc<Session>>>,
 }
 
@@ -149,14 +152,16 @@ impl Ingest {
         registry: Arc<Registry>,
         writer: WriterHandle,
     ) -> Result<Self, IngestError> {
-        let config = server_config(options)?;
-        let keys = keys::endpoint_config(&options.endpoint_keys)
+        let keys = Keys::load(&options.endpoint_keys)
             .map_err(|source| IngestError::Keys { path: options.endpoint_keys.clone(), source })?;
+        let verified = Arc::<Verified>::default();
+        let mut config = quinn::ServerConfig::new(tls::config(options, &verified)?, keys.token());
+        config.transport_config(Arc::new(transport::config()));
         let bind = |source| IngestError::Bind { listen: options.listen, source };
         let socket = transport::bind(options.listen).map_err(bind)?;
         let runtime =
             quinn::default_runtime().ok_or_else(|| IngestError::Tls("no tokio runtime".to_owned()))?;
-        let endpoint = Endpoint::new(keys, Some(config), socket, runtime).map_err(bind)?;
+        let endpoint = Endpoint::new(keys.endpoint(), Some(config), socket, runtime).map_err(bind)?;
         let address = endpoint.local_addr().map_err(bind)?;
         let hub = Arc::new(Hub {
             registry,
@@ -164,6 +169,9 @@ impl Ingest {
             health: writer.health,
             phase: watch::Sender::new(Phase::Open),
             metrics: EndpointMetrics::new(),
+            verified,
+            turned_away: LogLimit::default(),
+            refused_attaches: LogLimit::default(),
             sessions: Mutex::default(),
         });
         let accepting = tokio::spawn(accept(endpoint.clone(), Arc::clone(&hub)));
@@ -240,44 +248,4 @@ async fn answer(hub: Arc<Hub>, mut answers: mpsc::UnboundedReceiver<Vec<Answer>>
             session.wake();
         }
     }
-}
-
-fn server_config(options: &IngestOptions) -> Result<quinn::ServerConfig, IngestError> {
-    let tls = |e: &dyn std::fmt::Display| IngestError::Tls(e.to_string());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(&options.ca)? {
-        roots.add(certificate).map_err(|e| tls(&e))?;
-    }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-        .build()
-        .map_err(|e| tls(&e))?;
-    let key = PrivateKeyDer::from_pem_file(&options.key).map_err(|e| pem(&options.key, &e))?;
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|e| tls(&e))?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(certificates(&options.certificate)?, key)
-        .map_err(|e| tls(&e))?;
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    // No resumption: the default store holds 256 sessions, which is none at the size of a fleet.
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    let crypto = QuicServerConfig::try_from(config).map_err(|e| tls(&e))?;
-    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-    config.transport_config(Arc::new(transport::config()));
-    Ok(config)
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IngestError> {
-    let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-    match read {
-        Ok(list) if list.is_empty() => Err(pem(path, &"it holds no certificate")),
-        Ok(list) => Ok(list),
-        Err(e) => Err(pem(path, &e)),
-    }
-}
-
-fn pem(path: &Path, reason: &dyn std::fmt::Display) -> IngestError {
-    IngestError::Pem { path: path.to_owned(), reason: reason.to_string() }
 }

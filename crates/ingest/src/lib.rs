@@ -8,6 +8,7 @@
 
 mod endpoint;
 mod identity;
+mod log_limit;
 mod metrics;
 #[cfg(feature = "mutants")]
 pub mod mutants;

@@ -32,7 +32,9 @@ pub(crate) struct DiskMetrics {
 /// Counted by the endpoint.
 pub(crate) struct EndpointMetrics {
     pub(crate) connections: Gauge,
-    pub(crate) handshakes: Counter,
+    pub(crate) full_handshakes: Counter,
+    pub(crate) resumed_handshakes: Counter,
+    pub(crate) early_handshakes: Counter,
     pub(crate) failed_handshakes: Counter,
     pub(crate) unattached: Counter,
 }
@@ -96,12 +98,14 @@ impl DiskMetrics {
 impl EndpointMetrics {
     pub(crate) fn new() -> Self {
         describe_gauge!("icecore_connections", "Open sessions");
-        describe_counter!("icecore_handshakes_total", "Connections that were let in");
+        describe_counter!("icecore_handshakes_total", "Connections that were let in, by kind of handshake");
         describe_counter!("icecore_failed_handshakes_total", "Connections that failed or were not let in");
         describe_counter!("icecore_unattached_batches_total", "Batches ignored because nothing was attached");
         Self {
             connections: gauge!("icecore_connections"),
-            handshakes: counter!("icecore_handshakes_total"),
+            full_handshakes: counter!("icecore_handshakes_total", "kind" => "full"),
+            resumed_handshakes: counter!("icecore_handshakes_total", "kind" => "resumed"),
+            early_handshakes: counter!("icecore_handshakes_total", "kind" => "0rtt"),
             failed_handshakes: counter!("icecore_failed_handshakes_total"),
             unattached: counter!("icecore_unattached_batches_total"),
         }

@@ -2,6 +2,7 @@
 //!
 //! The protocol is [`ServerSession`]'s business; here are the waiting, the registry and the way to the writer.
 
+mod admission;
 mod batches;
 mod control;
 mod intake;
@@ -18,17 +19,14 @@ use icecore_wire::{
     Attached, Code, Disposition, Level, Nack, Refuse, SequenceRanges, ServerSession, SessionError,
     SessionLimits,
 };
-use quinn::{Connection, Incoming, VarInt};
-use rustls_pki_types::CertificateDer;
+use quinn::{Connection, VarInt};
 use tokio::sync::Notify;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout_at;
 
-use crate::endpoint::Hub;
-use crate::identity::{Denied, Identity};
-use crate::writer::{Answer, Attachment, Body, Reply, Submission, wall_time};
+pub(crate) use admission::serve;
 
-/// How long a client may take for the TLS handshake, and for reading why it was turned away.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::identity::Identity;
+use crate::writer::{Answer, Attachment, Body, Reply, Submission};
 
 /// When a device may try again whose batch could not be read at all: something has to change on its side first.
 const RETRY_AFTER_UNREADABLE: Duration = Duration::from_secs(60);
@@ -214,61 +212,6 @@ impl State {
         let retry_after = Some(retry_after);
         self.machine.refuse(Refuse { alias: Some(alias), code, message, retry_after });
     }
-}
-
-/// Serves one connection from its first packet to its end.
-pub(crate) async fn serve(hub: Arc<Hub>, incoming: Incoming) {
-    let remote = incoming.remote_address();
-    let connection = match timeout(HANDSHAKE_TIMEOUT, async { incoming.accept()?.await }).await {
-        Ok(Ok(connection)) => connection,
-        failed => {
-            hub.metrics.failed_handshakes.increment(1);
-            let reason = failed.map_or("it took too long".to_owned(), |r| {
-                r.err().map_or_else(String::new, |e| e.to_string())
-            });
-            tracing::info!(%remote, reason, "a handshake failed");
-            return;
-        }
-    };
-    match identify(&hub, &connection) {
-        Ok(identity) => {
-            hub.metrics.handshakes.increment(1);
-            tracing::debug!(%remote, name = %identity.name, role = identity.role.as_str(), "connected");
-            control::run(hub, connection, Session::new(identity)).await;
-        }
-        Err(denied) => {
-            hub.metrics.failed_handshakes.increment(1);
-            tracing::info!(%remote, code = denied.code.name(), reason = denied.message, "turned a connection away");
-            // An error here means that the client has gone by itself.
-            let _ = timeout(HANDSHAKE_TIMEOUT, turn_away(&connection, &denied)).await;
-            close(&connection, denied.code, &denied.message);
-        }
-    }
-}
-
-fn identify(hub: &Hub, connection: &Connection) -> Result<Identity, Denied> {
-    let certificates =
-        connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
-    let Some(certificate) = certificates.as_ref().and_then(|certificates| certificates.first()) else {
-        let message = "the client shows no certificate".to_owned();
-        return Err(Denied { code: Code::NotEnrolled, message });
-    };
-    let identity = Identity::from_certificate(certificate)?;
-    identity.enrolment(&hub.registry, wall_time())?;
-    Ok(identity)
-}
-
-/// Says on the control stream why the connection is not taken, and waits until the client has it.
-async fn turn_away(connection: &Connection, denied: &Denied) -> Result<(), quinn::WriteError> {
-    let (mut send, _recv) = connection.accept_bi().await?;
-    let mut machine = ServerSession::new(SessionLimits::default(), Duration::ZERO);
-    let message = denied.message.clone();
-    machine.refuse(Refuse { alias: None, code: denied.code, message, retry_after: None });
-    send.write_all(&machine.take_control()).await?;
-    // Neither can fail in a way that matters: the connection is about to be closed.
-    let _ = send.finish();
-    let _ = send.stopped().await;
-    Ok(())
 }
 
 /// Closes the connection with a code of the protocol and its reason.

@@ -36,7 +36,9 @@ pub(super) async fn read(
             // The stream or the connection has ended; whoever drives the connection knows why.
             Ok(None) | Err(ReadError::Reset(_) | ReadError::ConnectionLost(_)) => return Ok(()),
             Err(ReadError::ClosedStream | ReadError::IllegalOrderedRead | ReadError::ZeroRttRejected) => {
-                unreachable!("the stream is read in order, by this task alone, and never in 0-RTT")
+                unreachable!(
+                    "the stream is read in order, by this task alone, and clients' 0-RTT is not rejected halfway"
+                )
             }
         };
         for chunk in &mut chunks[..count] {

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::admission::EarlyStreams;
 use super::{Session, batches, close};
 use crate::endpoint::{Hub, Phase};
 use crate::writer::{Attachment, Body, Reservation, Submission, wall_time};
@@ -52,13 +53,17 @@ struct Control {
 }
 
 /// Runs a session until its connection ends.
-pub(super) async fn run(hub: Arc<Hub>, connection: Connection, session: Arc<Session>) {
-    let (send, recv) = match timeout(CONTROL_TIMEOUT, connection.accept_bi()).await {
-        Ok(Ok(streams)) => streams,
-        Ok(Err(_)) => return,
-        Err(_) => {
-            return close(&connection, Code::ProtocolViolation, "the client did not open a control stream");
-        }
+pub(super) async fn run(hub: Arc<Hub>, connection: Connection, early: EarlyStreams, session: Arc<Session>) {
+    let (send, recv) = match early {
+        Some(streams) => streams,
+        None => match timeout(CONTROL_TIMEOUT, connection.accept_bi()).await {
+            Ok(Ok(streams)) => streams,
+            Ok(Err(_)) => return,
+            Err(_) => {
+                let reason = "the client did not open a control stream";
+                return close(&connection, Code::ProtocolViolation, reason);
+            }
+        },
     };
     hub.enter(&session);
     let mut control = Control {
@@ -137,11 +142,11 @@ impl Control {
                             state.pending.push_back(Submission { from, body: Body::Attach });
                         }
                         Err(denied) => {
-                            tracing::info!(
-                                code = denied.code.name(),
-                                reason = denied.message,
-                                "refused an attach"
-                            );
+                            if let Some(left_out) = self.hub.refused_attaches.admit(std::time::Instant::now())
+                            {
+                                let (code, reason) = (denied.code.name(), &denied.message);
+                                tracing::info!(code, reason, left_out, "refused an attach");
+                            }
                             let (alias, code, message) = (Some(alias), denied.code, denied.message);
                             state.machine.refuse(Refuse { alias, code, message, retry_after: None });
                         }

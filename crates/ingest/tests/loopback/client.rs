@@ -9,7 +9,7 @@ use icecore_wire::{
     EncodeOptions, Epoch, Field, PADDING, Payload, Schema, encode,
 };
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
+use quinn::{ClientConfig, Connecting, Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio::time::timeout;
@@ -37,13 +37,18 @@ impl Client {
     }
 
     pub(crate) async fn over(endpoint: Endpoint, connection: Connection) -> Self {
+        let mut client = Self::silent(endpoint, connection).await;
+        client.say().await;
+        client
+    }
+
+    /// One that has not said anything yet.
+    pub(crate) async fn silent(endpoint: Endpoint, connection: Connection) -> Self {
         let (send, recv) = connection.open_bi().await.unwrap();
         let batches = connection.open_uni().await.unwrap();
         let session = ClientSession::new("test/1", 0, Duration::ZERO);
         let frames = BatchStreamWriter::new();
-        let mut client = Self { connection, send, recv, session, batches, frames, _endpoint: endpoint };
-        client.say().await;
-        client
+        Self { connection, send, recv, session, batches, frames, _endpoint: endpoint }
     }
 
     /// The next thing the server says, `Welcome` aside.
@@ -122,6 +127,19 @@ pub(crate) async fn connect(
     address: SocketAddr,
     identity: &Identity,
 ) -> Result<(Endpoint, Connection), ConnectionError> {
+    let (endpoint, connecting) = dial(&config(authority, identity), address);
+    Ok((endpoint, connecting.await?))
+}
+
+/// The beginning of a connection, from a socket of its own.
+pub(crate) fn dial(config: &ClientConfig, address: SocketAddr) -> (Endpoint, Connecting) {
+    let endpoint = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let connecting = endpoint.connect_with(config.clone(), address, "localhost").unwrap();
+    (endpoint, connecting)
+}
+
+/// What connections of one client share, session tickets included.
+pub(crate) fn config(authority: &Authority, identity: &Identity) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(authority.certificate.der().clone()).unwrap();
     let certificate = CertificateDer::from(identity.certificate.clone());
@@ -134,10 +152,8 @@ pub(crate) async fn connect(
         .with_client_auth_cert(vec![certificate], key.into())
         .unwrap();
     tls.alpn_protocols = vec![b"icecore/1".to_vec()];
-    let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
-    let endpoint = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    let connection = endpoint.connect_with(config, address, "localhost").unwrap().await?;
-    Ok((endpoint, connection))
+    tls.enable_early_data = true;
+    ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()))
 }
 
 pub(crate) fn schema() -> Arc<Schema> {

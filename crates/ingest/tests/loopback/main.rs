@@ -4,7 +4,10 @@
 mod ahead;
 mod backlog;
 mod client;
+mod counts;
 mod pressure;
+mod relay;
+mod resumption;
 mod server;
 
 use std::sync::atomic::Ordering;

@@ -16,6 +16,8 @@ use icecore_log::disk::{Access, DiskLock};
 use icecore_log::{Disk, DiskFile, LogReader, RealDisk, Record, Scan};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
 
+use crate::counts::Counts;
+
 /// A certificate authority.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
@@ -63,6 +65,7 @@ pub(crate) struct Server {
     pub(crate) disk: Arc<FaultyDisk>,
     pub(crate) registry: Registry,
     pub(crate) address: SocketAddr,
+    pub(crate) counts: Counts,
     dir: tempfile::TempDir,
     running: Option<(Ingest, Writer)>,
 }
@@ -80,7 +83,8 @@ impl Server {
         let registry = Registry::open(dir.path().join("data/registry.jsonl")).unwrap();
         let disk = Arc::new(FaultyDisk::default());
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Self { authority, disk, registry, address, dir, running: None };
+        let mut server =
+            Self { authority, disk, registry, address, counts: Counts::default(), dir, running: None };
         server.run();
         server
     }
@@ -89,6 +93,8 @@ impl Server {
     pub(crate) fn run(&mut self) {
         let options = WriterOptions { queue_bytes: 0, reserve_bytes: 1 << 20, ..WriterOptions::default() };
         let disk = Arc::clone(&self.disk) as Arc<dyn Disk>;
+        let counts = self.counts.clone();
+        let _counting = metrics::set_default_local_recorder(&counts);
         let (writer, handle) = Writer::start_on(disk, &self.data(), options).unwrap();
         let registry = Arc::new(Registry::open(self.registry.path()).unwrap());
         let path = |name: &str| self.dir.path().join(name);
