@@ -18,11 +18,12 @@ use tokio::task::JoinHandle;
 use keys::Keys;
 use tls::Verified;
 
+use crate::limits::Limiter;
 use crate::log_limit::LogLimit;
 use crate::metrics::EndpointMetrics;
 use crate::session::{self, Session};
 use crate::writer::{Answer, Health, Inbox};
-use crate::{Registry, StopError, Writer, WriterHandle};
+use crate::{RateLimits, Registry, StopError, Writer, WriterHandle};
 
 /// Connections that may be open at once. Measured at some 50 KB each, so that this many take 3 GB.
 const MAX_CONNECTIONS: usize = 65_536;
@@ -45,6 +46,8 @@ pub struct IngestOptions {
     /// File with the endpoint's own secrets; made when it does not exist. Kept across restarts, so that devices notice
     /// a restart at once.
     pub endpoint_keys: PathBuf,
+    /// How much devices and gateways may send.
+    pub limits: RateLimits,
 }
 
 /// Why the endpoint could not start.
@@ -96,6 +99,7 @@ pub(crate) struct Hub {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) health: watch::Receiver<Health>,
     pub(crate) phase: watch::Sender<Phase>,
+    pub(crate) limiter: Limiter,
     pub(crate) metrics: EndpointMetrics,
     /// Clients whose certificates TLS has just verified.
     pub(crate) verified: Arc<Verified>,
@@ -168,6 +172,7 @@ impl Ingest {
             inbox: writer.inbox,
             health: writer.health,
             phase: watch::Sender::new(Phase::Open),
+            limiter: Limiter::new(options.limits),
             metrics: EndpointMetrics::new(),
             verified,
             turned_away: LogLimit::default(),

@@ -8,6 +8,7 @@
 
 mod endpoint;
 mod identity;
+mod limits;
 mod log_limit;
 mod metrics;
 #[cfg(feature = "mutants")]
@@ -19,6 +20,7 @@ mod writer;
 
 pub use endpoint::{Ingest, IngestError, IngestOptions};
 pub use identity::fingerprint;
+pub use limits::{Rate, RateLimits};
 pub use registry::{Enrolment, Registry, RegistryError, Role};
 pub use writer::{
     Answer, Attachment, Body, Core, Decision, Health, InvalidBatch, ReceivedBatch, Refusal, Reply,

@@ -37,6 +37,8 @@ pub(crate) struct EndpointMetrics {
     pub(crate) early_handshakes: Counter,
     pub(crate) failed_handshakes: Counter,
     pub(crate) unattached: Counter,
+    pub(crate) rate_limited: Counter,
+    pub(crate) paced: Counter,
 }
 
 impl WriterMetrics {
@@ -101,6 +103,14 @@ impl EndpointMetrics {
         describe_counter!("icecore_handshakes_total", "Connections that were let in, by kind of handshake");
         describe_counter!("icecore_failed_handshakes_total", "Connections that failed or were not let in");
         describe_counter!("icecore_unattached_batches_total", "Batches ignored because nothing was attached");
+        describe_counter!(
+            "icecore_rate_limited_batches_total",
+            "Batches sent back because of their device's limit"
+        );
+        describe_counter!(
+            "icecore_paced_connections_total",
+            "Times that a connection was told to send slower"
+        );
         Self {
             connections: gauge!("icecore_connections"),
             full_handshakes: counter!("icecore_handshakes_total", "kind" => "full"),
@@ -108,6 +118,8 @@ impl EndpointMetrics {
             early_handshakes: counter!("icecore_handshakes_total", "kind" => "0rtt"),
             failed_handshakes: counter!("icecore_failed_handshakes_total"),
             unattached: counter!("icecore_unattached_batches_total"),
+            rate_limited: counter!("icecore_rate_limited_batches_total"),
+            paced: counter!("icecore_paced_connections_total"),
         }
     }
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use icecore_wire::limits::HELLO_TIMEOUT;
 use icecore_wire::{
-    Attached, Code, Disposition, Level, Nack, Refuse, SequenceRanges, ServerSession, SessionError,
+    Attached, Code, Disposition, Level, Nack, Pace, Refuse, SequenceRanges, ServerSession, SessionError,
     SessionLimits,
 };
 use quinn::{Connection, VarInt};
@@ -34,6 +34,9 @@ const RETRY_AFTER_UNREADABLE: Duration = Duration::from_secs(60);
 /// Bytes of answers that may wait for a client that does not read them; then it is not read either. Acks do not count:
 /// they are joined, and bounded with the ranges they are made of.
 const MAX_UNREAD: usize = 256 << 10;
+
+/// For how long a client is told to keep a pace; it is told again when it is still too fast afterwards.
+const PACE_HOLDS: Duration = Duration::from_secs(5);
 
 /// What the tasks of one connection and the answering task share.
 pub(crate) struct Session {
@@ -56,6 +59,8 @@ struct State {
     pending: VecDeque<Submission>,
     /// Whether the control task knows already that it has something to write.
     woken: bool,
+    /// When the client was last told how fast to send.
+    paced: Option<Instant>,
 }
 
 impl Session {
@@ -71,6 +76,7 @@ impl Session {
                 attachments: HashMap::new(),
                 pending: VecDeque::new(),
                 woken: false,
+                paced: None,
             }),
             outgoing: Notify::new(),
             written: Notify::new(),
@@ -112,6 +118,20 @@ impl Session {
         if self.take_answer(Answer { to, reply: Reply::Deferred { range, code, message, retry_after } }) {
             self.wake();
         }
+    }
+
+    /// Has the client send at this pace, and says whether it had to be told: it was not within [`PACE_HOLDS`].
+    fn pace(&self, bytes_per_s: u64) -> bool {
+        let mut state = self.state();
+        if state.paced.is_some_and(|at| at.elapsed() < PACE_HOLDS) {
+            return false;
+        }
+        state.paced = Some(Instant::now());
+        state.machine.pace(Pace { bytes_per_s, retry_after: PACE_HOLDS });
+        if !std::mem::replace(&mut state.woken, true) {
+            self.wake();
+        }
+        true
     }
 
     /// Whether the client leaves too much unread of what was said to it.

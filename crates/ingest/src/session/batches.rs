@@ -52,7 +52,10 @@ pub(super) async fn read(
                 from = session.await_attach(*alias).await?;
             }
             match from {
-                Some(from) => intake.push(class(&reader), judge(from, incoming)),
+                Some(from) if intake.admits(&from, &incoming) => {
+                    intake.push(class(&reader), judge(from, incoming));
+                }
+                Some(_) => {}
                 None => hub.metrics.unattached.increment(1),
             }
             if intake.is_full() {
@@ -60,6 +63,7 @@ pub(super) async fn read(
             }
         }
         intake.submit().await;
+        intake.pause().await;
         // A client that always has data does not keep the others from their turn.
         tokio::task::yield_now().await;
     }

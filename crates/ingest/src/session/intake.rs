@@ -1,15 +1,18 @@
 //! From one stream's batches to the writer's queue, or back to the client with a reason.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use icecore_wire::Code;
+use icecore_wire::{BatchHeader, Code, Incoming};
 use metrics::counter;
-use tokio::time::timeout;
+use tokio::time::{sleep_until, timeout};
 
 use super::Session;
 use crate::endpoint::Hub;
-use crate::writer::{Body, Class, Closed, Health, Lane, MAX_GROUP_BYTES, Reservation, Submission};
+use crate::limits::{Admission, Load, Pause};
+use crate::writer::{
+    Attachment, Body, Class, Closed, Health, Lane, MAX_GROUP_BYTES, Reservation, Submission,
+};
 
 /// Bytes of batches submitted together. One more batch always fits below the largest group.
 const GROUP_BYTES: usize = MAX_GROUP_BYTES / 4;
@@ -33,6 +36,10 @@ pub(super) struct Intake {
     lane: Option<Lane>,
     submissions: Vec<Submission>,
     bytes: usize,
+    /// Whether there is a limit to keep.
+    limited: bool,
+    /// The pause that the batches taken lately have earned.
+    pause: Option<Pause>,
 }
 
 /// Why batches are not taken for now.
@@ -44,7 +51,46 @@ struct Obstacle {
 
 impl Intake {
     pub(super) fn new(hub: Arc<Hub>, session: Arc<Session>) -> Self {
-        Self { hub, session, lane: None, submissions: Vec::new(), bytes: 0 }
+        let limited = hub.limiter.applies_to(&session.identity);
+        Self { hub, session, lane: None, submissions: Vec::new(), bytes: 0, limited, pause: None }
+    }
+
+    /// Counts a batch against the limits. One of a device that is beyond its own, behind a gateway that is not, is sent
+    /// back; then this says `false`.
+    pub(super) fn admits(&mut self, from: &Arc<Attachment>, incoming: &Incoming) -> bool {
+        if !self.limited {
+            return true;
+        }
+        let (Incoming::Batch { payload, .. } | Incoming::Unreadable { payload, .. }) = incoming;
+        let header = match incoming {
+            Incoming::Batch { header, .. } => Some(header),
+            Incoming::Unreadable { header, .. } => header.as_ref(),
+        };
+        let load = Load { events: header.map_or(0, |header| header.count), bytes: payload.len() };
+        match self.hub.limiter.admit(&self.session.identity, &from.device, load, Instant::now()) {
+            Admission::Free => true,
+            Admission::Paced(pause) => {
+                self.pause = Some(pause);
+                true
+            }
+            Admission::Refused(wait) => {
+                self.hub.metrics.rate_limited.increment(1);
+                let range = header.map_or(0..0, BatchHeader::range);
+                let message = "the device sends more than it is allowed".to_owned();
+                self.session.defer(Arc::clone(from), range, Code::RateLimited, message, wait);
+                false
+            }
+        }
+    }
+
+    /// Pauses where a limit wants it. The stream is not read meanwhile.
+    pub(super) async fn pause(&mut self) {
+        if let Some(Pause { until, bytes_per_s }) = self.pause.take() {
+            if self.session.pace(bytes_per_s) {
+                self.hub.metrics.paced.increment(1);
+            }
+            sleep_until(until.into()).await;
+        }
     }
 
     /// Takes a batch of a stream of this class.

@@ -6,6 +6,7 @@ mod backlog;
 mod client;
 mod counts;
 mod pressure;
+mod rates;
 mod relay;
 mod resumption;
 mod server;

@@ -10,7 +10,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use icecore_ingest::{
-    Enrolment, Health, Ingest, IngestOptions, Registry, Role, StopError, Writer, WriterOptions, fingerprint,
+    Enrolment, Health, Ingest, IngestOptions, RateLimits, Registry, Role, StopError, Writer, WriterOptions,
+    fingerprint,
 };
 use icecore_log::disk::{Access, DiskLock};
 use icecore_log::{Disk, DiskFile, LogReader, RealDisk, Record, Scan};
@@ -66,12 +67,17 @@ pub(crate) struct Server {
     pub(crate) registry: Registry,
     pub(crate) address: SocketAddr,
     pub(crate) counts: Counts,
+    limits: RateLimits,
     dir: tempfile::TempDir,
     running: Option<(Ingest, Writer)>,
 }
 
 impl Server {
     pub(crate) fn start() -> Self {
+        Self::with_limits(RateLimits::default())
+    }
+
+    pub(crate) fn with_limits(limits: RateLimits) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let authority = Arc::new(Authority::new());
         let san = SanType::DnsName("localhost".try_into().unwrap());
@@ -83,8 +89,8 @@ impl Server {
         let registry = Registry::open(dir.path().join("data/registry.jsonl")).unwrap();
         let disk = Arc::new(FaultyDisk::default());
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server =
-            Self { authority, disk, registry, address, counts: Counts::default(), dir, running: None };
+        let counts = Counts::default();
+        let mut server = Self { authority, disk, registry, address, counts, limits, dir, running: None };
         server.run();
         server
     }
@@ -104,6 +110,7 @@ impl Server {
             certificate: path("server.pem"),
             key: path("server.key"),
             endpoint_keys: path("endpoint.keys"),
+            limits: self.limits,
         };
         let ingest = Ingest::start(&options, registry, handle).unwrap();
         self.address = ingest.local_addr();

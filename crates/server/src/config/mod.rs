@@ -25,6 +25,7 @@ pub(crate) struct Config {
     pub(crate) data: Data,
     pub(crate) tls: Tls,
     pub(crate) log: Log,
+    pub(crate) limits: Limits,
 }
 
 /// Addresses the server listens on.
@@ -62,6 +63,18 @@ pub(crate) struct Log {
     pub(crate) segment: ByteSize,
     #[serde(deserialize_with = "compression_level")]
     pub(crate) compression: i32,
+}
+
+/// How much devices and gateways may send a second; 0 = no limit.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Limits {
+    pub(crate) device_events: u64,
+    #[serde(deserialize_with = "size")]
+    pub(crate) device_bytes: ByteSize,
+    pub(crate) gateway_events: u64,
+    #[serde(deserialize_with = "size")]
+    pub(crate) gateway_bytes: ByteSize,
 }
 
 impl Default for Listen {

@@ -10,14 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use icecore_ingest::{Health, Ingest, IngestOptions, Registry, StartError, Writer, WriterOptions};
+use icecore_ingest::{
+    Health, Ingest, IngestOptions, Rate, RateLimits, Registry, StartError, Writer, WriterOptions,
+};
 use icecore_log::{LogError, Recovery};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::cli::ServeArgs;
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use http::Stage;
 
 /// How long a stopping server waits for devices to take their last acks.
@@ -153,6 +155,15 @@ fn ingest_options(config: &Config) -> IngestOptions {
         certificate: config.tls.certificate.clone(),
         key: config.tls.key.clone(),
         endpoint_keys: config.data.dir.join("endpoint.keys"),
+        limits: rate_limits(config),
+    }
+}
+
+fn rate_limits(config: &Config) -> RateLimits {
+    let Limits { device_events, device_bytes, gateway_events, gateway_bytes } = config.limits;
+    RateLimits {
+        device: Rate { events_per_s: device_events, bytes_per_s: device_bytes.as_u64() },
+        gateway: Rate { events_per_s: gateway_events, bytes_per_s: gateway_bytes.as_u64() },
     }
 }
 
