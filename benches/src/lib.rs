@@ -63,7 +63,5 @@ pub fn batch(first: u64, rows: usize, options: EncodeOptions) -> Payload {
 }
 
 /// Plain and pco-compressed, by name.
-pub const ENCODINGS: [(&str, EncodeOptions); 2] = [
-    ("plain", EncodeOptions { pco: None, time_uncertain: false }),
-    ("pco", EncodeOptions { pco: Some(8), time_uncertain: false }),
-];
+pub const ENCODINGS: [(&str, EncodeOptions); 2] =
+    [("plain", EncodeOptions::PLAIN), ("pco", EncodeOptions { pco: Some(8), ..EncodeOptions::PLAIN })];

@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
 use icecore_device::{
-    BatchPolicy, Config, Device, DeviceName, Event, Events, Gateway, Identity, Level, Spool, Stats,
+    BatchPolicy, Compression, Config, Device, DeviceName, Event, Events, Gateway, Identity, Level, Spool,
+    Stats,
 };
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -73,7 +74,8 @@ impl Target {
         latencies: Latencies,
     ) -> Result<Connection> {
         let cut = BatchPolicy { max_rows: self.batch, max_age: None, ..BatchPolicy::default() };
-        let mut config = Config::new(&self.server, self.identity.clone()).batch(cut);
+        let mut config =
+            Config::new(&self.server, self.identity.clone()).batch(cut).compression(Compression::Off);
         if let Some(endpoint) = endpoint {
             config = config.endpoint(endpoint);
         }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use icecore_device::{
-    Backoff, BatchPolicy, ColumnData, ColumnType, Config, Device, Event, Events, Field, Gateway, Identity,
-    Schema, Spool,
+    Backoff, BatchPolicy, ColumnData, ColumnType, Compression, Config, Device, Event, Events, Field, Gateway,
+    Identity, Schema, Spool,
 };
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -111,7 +111,7 @@ impl Pumps {
 pub fn config(server: impl Into<String>, identity: Identity) -> Config {
     let batch = BatchPolicy { max_rows: ROWS, ..BatchPolicy::default() };
     let backoff = Backoff { min: Duration::from_millis(10), max: Duration::from_millis(200) };
-    Config::new(server, identity).batch(batch).backoff(backoff).digests(true)
+    Config::new(server, identity).batch(batch).compression(Compression::Off).backoff(backoff).digests(true)
 }
 
 async fn stream(config: Config, spools: Vec<Spool>, shared: Arc<Shared>, acked: Acked) -> Result<()> {

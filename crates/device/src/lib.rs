@@ -64,7 +64,7 @@ mod spool;
 pub mod transport;
 mod watch;
 
-pub use config::{Backoff, BatchPolicy, Config, WhenFull};
+pub use config::{Backoff, BatchPolicy, Compression, Config, WhenFull};
 pub use device::Device;
 pub use error::{ConnectError, RecordError, SpoolError};
 pub use event::{Disconnect, Event, Pending};

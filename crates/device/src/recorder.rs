@@ -3,9 +3,7 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
-use icecore_wire::{
-    BatchBuilder, BatchError, Column, ColumnData, EncodeOptions, Schema, Value, encode, limits,
-};
+use icecore_wire::{BatchBuilder, BatchError, Column, ColumnData, EncodeOptions, Schema, Value, limits};
 use tokio::time::Instant;
 
 use crate::channel::Channel;
@@ -52,8 +50,7 @@ impl Recorder {
         if full { self.cut().await } else { Ok(()) }
     }
 
-    /// Records many events: their times, and one column per field. The fast way: batches are encoded from where the
-    /// columns lie.
+    /// Records many events: their times, and one column per field. The fast way.
     ///
     /// # Errors
     /// The columns do not fit the schema or each other, or the device is closed. Batches that were cut before the error
@@ -69,12 +66,7 @@ impl Recorder {
             }
             let end = times.len().min(start + rows - gathered);
             let part: Vec<_> = columns.iter().map(|column| part(column, times.len(), start..end)).collect();
-            let recorded = if gathered == 0 && end - start == rows {
-                self.open.cut_straight(&times[start..end], &part).await
-            } else {
-                self.gather(&times[start..end], &part).await
-            };
-            match recorded {
+            match self.gather(&times[start..end], &part).await {
                 // Texts of very different length: the average said that more rows would fit.
                 Err(RecordError::Batch(BatchError::TooLarge(_))) if rows > 1 => rows /= 2,
                 recorded => {
@@ -126,7 +118,7 @@ impl OpenBatch {
     }
 
     fn options(&self) -> EncodeOptions {
-        EncodeOptions { pco: self.channel.link.config.compression, ..EncodeOptions::default() }
+        self.channel.link.config.compression.options()
     }
 
     fn max_rows(&self) -> usize {
@@ -208,23 +200,6 @@ impl OpenBatch {
             *since = None;
         }
         cut
-    }
-
-    /// Makes one batch of exactly these columns without gathering them first.
-    async fn cut_straight(&self, times: &[i64], columns: &[Column<'_>]) -> Result<(), RecordError> {
-        let count = u32::try_from(times.len()).expect("a batch has at most MAX_ROWS rows");
-        let attempt = || {
-            let encode = |first| Ok((count, encode(&self.schema, first, times, columns, self.options())?));
-            self.channel.cut(&self.schema, encode)
-        };
-        while attempt()? == Admission::Full {
-            let progress = self.channel.progress.notified();
-            if attempt()? == Admission::Room {
-                return Ok(());
-            }
-            progress.await;
-        }
-        Ok(())
     }
 }
 

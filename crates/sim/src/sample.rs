@@ -67,7 +67,8 @@ impl Sample {
         });
         let columns = [ColumnData::F64(&levels), ColumnData::I64(&turns)];
         let columns: Vec<Column<'_>> = columns.into_iter().chain(extra).map(Column::new).collect();
-        let options = EncodeOptions { pco: rng.bool().then_some(4), time_uncertain: false };
+        let options =
+            EncodeOptions { pco: rng.bool().then_some(4), time_uncertain: false, ..EncodeOptions::PLAIN };
         let payload = encode(&schema, first_sequence, &times, &columns, options).expect("the batch is valid");
         Self { announced, first_sequence, count, payload }
     }

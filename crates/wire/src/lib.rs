@@ -27,7 +27,7 @@ mod session;
 
 pub use batch::{
     Batch, BatchBuilder, BatchError, BatchHeader, Bitmap, BytesValues, Column, ColumnData, ColumnError,
-    ColumnView, EncodeOptions, TextValues, Value, Values, encode,
+    ColumnView, EncodeOptions, TextValues, Value, Values, encode, rebase,
 };
 pub use frame::{
     FRAME_HEADER_BYTES, Frame, FrameError, FrameKind, FrameProblem, FrameReader, PADDING, padding,

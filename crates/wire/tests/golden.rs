@@ -118,7 +118,7 @@ fn plain_batch_version_1() {
 /// Compressed columns need not be written as before (pco may get better), but are read for ever.
 #[test]
 fn pco_batch_version_1() {
-    let options = EncodeOptions { pco: Some(8), time_uncertain: true };
+    let options = EncodeOptions { pco: Some(8), time_uncertain: true, ..EncodeOptions::PLAIN };
     assert_reads(&golden("batch_pco.bin", &batch(options)), true);
 }
 

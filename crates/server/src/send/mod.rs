@@ -12,7 +12,7 @@ mod watch;
 use std::io::Write;
 
 use anyhow::anyhow;
-use icecore_device::{Config, Gateway, Identity};
+use icecore_device::{Compression, Config, Gateway, Identity};
 
 use crate::cli::SendArgs;
 use crate::csv_file::{DeclaredTypes, Mapping, Scan, scan};
@@ -21,7 +21,7 @@ use summary::Summary;
 use watch::Watch;
 
 /// pco level of the columns sent: above it, files shrink by less than a hundredth and take much longer.
-const COMPRESSION: u8 = 8;
+const COMPRESSION: Compression = Compression::Level(8);
 
 /// Runs the command on a runtime of its own.
 pub(crate) fn run(args: &SendArgs, out: &mut impl Write) -> anyhow::Result<()> {

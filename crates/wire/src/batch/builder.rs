@@ -71,7 +71,16 @@ pub(super) struct Rows {
     times: AlignedVec<16>,
     columns: Vec<ColumnBuffer>,
     size: SizeBound,
+    /// By column, the event times first: batches to come in which pco is not tried, because it did not pay.
+    untried: Vec<u8>,
 }
+
+/// Fewer rows than this are not worth the try: pco's own metadata are most of what it writes.
+const ROWS_THAT_PAY: usize = 16;
+/// A column pays if pco saves at least this part of it.
+const PART_SAVED: usize = 8;
+/// For how many batches a column that did not pay is left alone.
+const BATCHES_UNTRIED: u8 = 64;
 
 /// What bounds the size of the payload without looking at the columns.
 #[derive(Debug, Clone, Copy)]
@@ -104,7 +113,7 @@ impl Rows {
                 usize::from(field.is_nullable()) + usize::from(field.ty() == ColumnType::Bool);
             size.per_row += fixed_width(field.ty());
         }
-        Self { count: 0, times: AlignedVec::new(), columns, size }
+        Self { count: 0, times: AlignedVec::new(), columns, size, untried: vec![0; entries] }
     }
 
     /// The most bytes the payload takes after `rows` more, with `variable` bytes of texts and byte strings.
@@ -167,7 +176,7 @@ impl Rows {
     }
 
     pub(super) fn encode(
-        &self,
+        &mut self,
         schema: &Schema,
         first_sequence: u64,
         options: EncodeOptions,
@@ -203,16 +212,28 @@ impl Rows {
     }
 
     /// The columns that pco made smaller, by column; empty when pco is not wanted.
-    fn pack(&self, schema: &Schema, options: EncodeOptions) -> Vec<Option<Vec<u8>>> {
+    fn pack(&mut self, schema: &Schema, options: EncodeOptions) -> Vec<Option<Vec<u8>>> {
         let Some(level) = options.pco else {
             return Vec::new();
         };
+        if options.only_where_it_pays && self.count < ROWS_THAT_PAY {
+            return Vec::new();
+        }
+        let level = level.min(packed::MAX_LEVEL);
         let fields =
             schema.fields().iter().map(Field::ty).zip(self.columns.iter().map(|column| &column.data));
-        std::iter::once((ColumnType::Timestamp, &self.times))
-            .chain(fields)
-            .map(|(ty, data)| packed::compress(ty, data, level.min(packed::MAX_LEVEL)))
-            .collect()
+        let columns = std::iter::once((ColumnType::Timestamp, &self.times)).chain(fields);
+        let mut packed = Vec::with_capacity(self.untried.len());
+        for (index, ((ty, data), untried)) in columns.zip(&mut self.untried).enumerate() {
+            packed.push(if index == 0 && options.plain_times {
+                None
+            } else if options.only_where_it_pays {
+                pack_if_it_pays(ty, data, level, untried)
+            } else {
+                packed::compress(ty, data, level)
+            });
+        }
+        packed
     }
 
     fn clear(&mut self) {
@@ -223,6 +244,19 @@ impl Rows {
             column.clear();
         }
     }
+}
+
+fn pack_if_it_pays(ty: ColumnType, data: &[u8], level: u8, untried: &mut u8) -> Option<Vec<u8>> {
+    if *untried > 0 {
+        *untried -= 1;
+        return None;
+    }
+    let most = data.len() - data.len() / PART_SAVED;
+    let packed = packed::compress(ty, data, level).filter(|packed| packed.len() <= most);
+    if packed.is_none() {
+        *untried = BATCHES_UNTRIED;
+    }
+    packed
 }
 
 impl<'a> ColumnV1<'a> {

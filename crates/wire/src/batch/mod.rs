@@ -8,6 +8,7 @@ mod builder;
 mod column;
 mod encode;
 mod packed;
+mod rebase;
 mod view;
 
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod tests;
 pub use builder::BatchBuilder;
 pub use column::{Bitmap, BytesValues, Column, ColumnData, ColumnView, TextValues, Value, Values};
 pub use encode::{EncodeOptions, encode};
+pub use rebase::rebase;
 pub use view::{Batch, BatchHeader};
 
 use crate::limits::{MAX_BATCH_BYTES, MAX_DECODED_BATCH_BYTES, MAX_ROWS, MAX_SEQUENCE};

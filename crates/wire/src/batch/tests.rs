@@ -35,7 +35,7 @@ fn readings(rows: usize) -> (Arc<Schema>, Vec<i64>, Vec<f64>, Vec<i64>) {
 fn whole_columns_and_rows_make_the_same_payload() {
     for (rows, pco) in [(1, None), (100, None), (100, Some(8)), (1000, Some(4))] {
         let (schema, times, t, n) = readings(rows);
-        let options = EncodeOptions { pco, time_uncertain: true };
+        let options = EncodeOptions { pco, time_uncertain: true, ..EncodeOptions::PLAIN };
         let columns = [ColumnData::F64(&t).into(), ColumnData::I64(&n).into()];
         let payload = encode(&schema, 7, &times, &columns, options).unwrap();
 
@@ -94,7 +94,10 @@ fn nulls_of_every_type() {
         builder.row(row as i64, &values).unwrap();
     }
     for pco in [None, Some(8)] {
-        let payload = builder.rows.encode(&schema, 0, EncodeOptions { pco, time_uncertain: false }).unwrap();
+        let payload = builder
+            .rows
+            .encode(&schema, 0, EncodeOptions { pco, time_uncertain: false, ..EncodeOptions::PLAIN })
+            .unwrap();
         let batch = Batch::validate(payload, Arc::clone(&schema)).unwrap();
         for row in 0..20usize {
             for (i, value) in full.iter().enumerate() {
@@ -315,4 +318,58 @@ fn vectors_off_their_alignment_are_refused() {
     bytes[pointer + 4..pointer + 8].copy_from_slice(&28u32.to_le_bytes());
     let error = Batch::validate(Payload::copy_from(&bytes), schema).unwrap_err();
     assert_eq!(error, BatchError::Column { column: "event time".into(), error: ColumnError::Misaligned });
+}
+
+/// The plain column's encoding after each of `batches` batches of `rows` rows, where `value` makes the numbers.
+fn encodings(batches: u64, rows: u64, value: impl Fn(u64) -> u64) -> Vec<bool> {
+    let schema = Arc::new(Schema::new("s", 1, vec![Field::new("n", ColumnType::U64)]).unwrap());
+    let mut builder = BatchBuilder::new(Arc::clone(&schema));
+    let options = EncodeOptions { pco: Some(8), only_where_it_pays: true, ..EncodeOptions::PLAIN };
+    let mut packed = Vec::new();
+    for batch in 0..batches {
+        for n in batch * rows..(batch + 1) * rows {
+            builder.row(n as i64, &[Value::U64(value(n))]).unwrap();
+        }
+        let payload = builder.finish(batch * rows, options).unwrap();
+        let archive = super::archive::check(&payload).unwrap();
+        packed.push(archive.columns[1].encoding == Encoding::Pco as u8);
+        Batch::validate(payload, Arc::clone(&schema)).unwrap();
+    }
+    packed
+}
+
+#[test]
+fn columns_are_compressed_where_it_pays_and_left_alone_for_a_while_where_not() {
+    assert_eq!(encodings(3, 100, |n| n), [true; 3]);
+    assert_eq!(encodings(3, 15, |n| n), [false; 3], "a few rows stay plain");
+    let noise = |n: u64| (n + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23).wrapping_mul(n | 1);
+    // Noise first, then numbers that would pay: noticed at the next try, after 64 batches.
+    let turned = encodings(70, 100, |n| if n < 100 { noise(n) } else { n });
+    assert_eq!(turned.iter().position(|packed| *packed), Some(65));
+    assert!(turned[65..].iter().all(|packed| *packed));
+}
+
+#[test]
+fn times_are_rebased_in_place() {
+    let schema = Arc::new(Schema::new("s", 1, vec![Field::new("n", ColumnType::I64)]).unwrap());
+    let times: Vec<i64> = (0..100).chain([i64::MAX]).collect();
+    let numbers: Vec<i64> = times.clone();
+    let columns = [Column::new(ColumnData::I64(&numbers))];
+    let options =
+        EncodeOptions { pco: Some(8), plain_times: true, time_uncertain: true, ..EncodeOptions::PLAIN };
+    let payload = encode(&schema, 5, &times, &columns, options).unwrap();
+    let rebased = rebase(&payload, 1_000, false).unwrap();
+    assert_eq!(rebased, rebase(&payload, 1_000, false).unwrap());
+    assert_eq!(rebased.len(), payload.len());
+    let batch = Batch::validate(rebased, Arc::clone(&schema)).unwrap();
+    assert!(batch.is_compressed() && !batch.header().time_uncertain());
+    let expected: Vec<i64> = times.iter().map(|time| time.saturating_add(1_000)).collect();
+    assert_eq!(batch.times(), expected);
+    assert_eq!(batch.range(), 5..106);
+    let again = rebase(&payload, -7, true).unwrap();
+    assert!(Batch::validate(again, Arc::clone(&schema)).unwrap().header().time_uncertain());
+    let packed =
+        encode(&schema, 5, &times, &columns, EncodeOptions { plain_times: false, ..options }).unwrap();
+    rebase(&packed, 1_000, false).unwrap_err();
+    rebase(&Payload::copy_from(&[0; 64]), 1, false).unwrap_err();
 }

@@ -33,7 +33,7 @@ impl BatchHeader {
         Self::read(payload).map(|(header, _)| header)
     }
 
-    fn read(payload: &Payload) -> Result<(Self, &ArchivedBatch), BatchError> {
+    pub(super) fn read(payload: &Payload) -> Result<(Self, &ArchivedBatch), BatchError> {
         if payload.len() > MAX_BATCH_BYTES {
             return Err(BatchError::TooLarge(payload.len()));
         }

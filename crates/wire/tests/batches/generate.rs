@@ -63,8 +63,11 @@ impl Events {
 }
 
 pub(crate) fn options() -> impl Strategy<Value = EncodeOptions> {
-    (prop::option::of(0..=12u8), any::<bool>())
-        .prop_map(|(pco, time_uncertain)| EncodeOptions { pco, time_uncertain })
+    (prop::option::of(0..=12u8), any::<bool>()).prop_map(|(pco, time_uncertain)| EncodeOptions {
+        pco,
+        time_uncertain,
+        ..EncodeOptions::PLAIN
+    })
 }
 
 pub(crate) fn events() -> impl Strategy<Value = Events> {

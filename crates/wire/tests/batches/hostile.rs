@@ -133,7 +133,7 @@ fn compressed(ty: usize) -> (Arc<Schema>, Payload) {
         (ColumnType::I16List(1), ColumnData::I16List(&i16s)),
     ][ty];
     let schema = Arc::new(Schema::new("numbers", 1, vec![Field::new("n", ty)]).expect("a valid schema"));
-    let options = EncodeOptions { pco: Some(8), time_uncertain: false };
+    let options = EncodeOptions { pco: Some(8), ..EncodeOptions::PLAIN };
     let payload = encode(&schema, 0, &vec![0; 2000], &[data.into()], options).expect("a valid batch");
     (schema, payload)
 }
@@ -174,7 +174,7 @@ fn a_small_batch_that_decodes_to_too_much_is_refused() {
     let schema = Arc::new(Schema::new("wide", 1, fields).unwrap());
     let one = vec![1.0; 1000];
     let column = ColumnData::F64(&one).into();
-    let options = EncodeOptions { pco: Some(8), time_uncertain: false };
+    let options = EncodeOptions { pco: Some(8), ..EncodeOptions::PLAIN };
     let payload = encode(&schema, 0, &[0; 1000], &vec![column; columns], options).unwrap();
     let mut bytes = payload.to_vec();
     let count = bytes.len() - 16;
