@@ -1,13 +1,14 @@
 //! A backlog that nobody reads, beside live data and control on the same connection.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use icecore_ingest::Role;
-use icecore_wire::{BatchStreamWriter, ClientEvent, PADDING, SequenceRanges};
+use icecore_wire::{ClientEvent, SequenceRanges};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::client::{Client, batch, schema};
+use crate::client::{BatchStream, Client, batch, schema};
 use crate::server::Server;
 
 /// Events of a backlog's batch, which then takes some 60 KB.
@@ -26,25 +27,17 @@ async fn an_unread_backlog_holds_up_neither_live_data_nor_control() {
     let mut client = Client::connect(&server, &gateway).await;
     let pump = client.attach("pump", 1).await.alias;
     server.disk.hold_syncs();
-    let mut stream = client.connection.open_uni().await.unwrap();
+    let mut stream = BatchStream::open_backlog(&client.connection).await;
     let (stuck, is_stuck) = oneshot::channel();
     let backlog = tokio::spawn(async move {
-        let mut frames = BatchStreamWriter::new();
-        stream.write_all(&BatchStreamWriter::backlog_mark()).await.unwrap();
         let mut stuck = Some(stuck);
         for n in 0..BATCHES {
-            let payload = batch((n * ROWS) as u64, ROWS, 0);
-            let framed = frames.frames(pump, &schema(), &payload);
-            let mut bytes = framed.schema.unwrap_or_default();
-            bytes.extend_from_slice(&framed.header);
-            bytes.extend_from_slice(&payload);
-            bytes.extend_from_slice(&PADDING[..framed.padding]);
-            let write = stream.write_all(&bytes);
-            tokio::pin!(write);
+            let (schema, payload) = (schema(), batch((n * ROWS) as u64, ROWS, 0));
+            let mut sending = pin!(stream.send(pump, &schema, &payload));
             // A client that cannot go on for this long waits for the server.
-            if timeout(Duration::from_millis(500), &mut write).await.is_err() {
+            if timeout(Duration::from_millis(500), &mut sending).await.is_err() {
                 stuck.take().into_iter().for_each(|stuck| stuck.send(()).unwrap());
-                write.await.unwrap();
+                sending.await;
             }
         }
     });

@@ -24,9 +24,34 @@ pub(crate) struct Client {
     send: SendStream,
     recv: RecvStream,
     session: ClientSession,
-    batches: SendStream,
-    frames: BatchStreamWriter,
+    batches: BatchStream,
     _endpoint: Endpoint,
+}
+
+/// One batch stream.
+pub(crate) struct BatchStream {
+    stream: SendStream,
+    frames: BatchStreamWriter,
+}
+
+impl BatchStream {
+    pub(crate) async fn open(connection: &Connection) -> Self {
+        Self { stream: connection.open_uni().await.unwrap(), frames: BatchStreamWriter::new() }
+    }
+
+    pub(crate) async fn open_backlog(connection: &Connection) -> Self {
+        let mut stream = Self::open(connection).await;
+        stream.stream.write_all(&BatchStreamWriter::backlog_mark()).await.unwrap();
+        stream
+    }
+
+    pub(crate) async fn send(&mut self, alias: u32, schema: &Schema, payload: &Payload) {
+        let frames = self.frames.frames(alias, schema, payload);
+        let schema = frames.schema.unwrap_or_default();
+        for part in [&schema[..], &frames.header, payload, &PADDING[..frames.padding]] {
+            self.stream.write_all(part).await.unwrap();
+        }
+    }
 }
 
 impl Client {
@@ -45,10 +70,9 @@ impl Client {
     /// One that has not said anything yet.
     pub(crate) async fn silent(endpoint: Endpoint, connection: Connection) -> Self {
         let (send, recv) = connection.open_bi().await.unwrap();
-        let batches = connection.open_uni().await.unwrap();
+        let batches = BatchStream::open(&connection).await;
         let session = ClientSession::new("test/1", 0, Duration::ZERO);
-        let frames = BatchStreamWriter::new();
-        Self { connection, send, recv, session, batches, frames, _endpoint: endpoint }
+        Self { connection, send, recv, session, batches, _endpoint: endpoint }
     }
 
     /// The next thing the server says, `Welcome` aside.
@@ -102,11 +126,7 @@ impl Client {
     }
 
     pub(crate) async fn send(&mut self, alias: u32, schema: &Schema, payload: &Payload) {
-        let frames = self.frames.frames(alias, schema, payload);
-        let schema = frames.schema.unwrap_or_default();
-        for part in [&schema[..], &frames.header, payload, &PADDING[..frames.padding]] {
-            self.batches.write_all(part).await.unwrap();
-        }
+        self.batches.send(alias, schema, payload).await;
     }
 
     /// Waits until these sequences are acked as durable.

@@ -5,6 +5,7 @@ mod ahead;
 mod backlog;
 mod client;
 mod counts;
+mod neighbours;
 mod pressure;
 mod rates;
 mod relay;
