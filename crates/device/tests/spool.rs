@@ -148,6 +148,22 @@ fn a_spool_is_for_one_process() {
 }
 
 #[test]
+fn a_spool_is_let_go_of_after_its_runtime_has_ended() {
+    let server = FakeServer::start();
+    let dir = tempfile::tempdir().unwrap();
+    let ended = runtime();
+    let device =
+        ended.block_on(async { Device::connect(config(&server), spool(dir.path(), PLENTY)).unwrap() });
+    drop(ended);
+    let other = runtime();
+    other.block_on(record(&device, 0..10));
+    drop((device, other));
+    runtime().block_on(async {
+        Device::connect(config(&server), spool(dir.path(), PLENTY)).unwrap();
+    });
+}
+
+#[test]
 fn a_torn_tail_costs_only_what_was_never_sent() {
     let mut server = FakeServer::start();
     server.kill();

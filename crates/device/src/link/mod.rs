@@ -79,7 +79,8 @@ impl Link {
             stop: watch::Sender::new(false),
             stopped: watch::Sender::new(false),
         });
-        tokio::spawn(run(Arc::clone(&link), dialer));
+        // Made here, because a task that never got its turn has duties as well.
+        tokio::spawn(run(LastDuty(Arc::clone(&link)), dialer));
         Ok(link)
     }
 
@@ -118,7 +119,13 @@ impl Link {
     }
 
     pub(crate) fn signal(&self, class: Class, channel: Arc<Channel>) {
-        locked(&self.ready[class as usize]).push_back(channel);
+        let mut ready = locked(&self.ready[class as usize]);
+        if *self.stopped.borrow() {
+            // Nobody takes it out any more: it would keep the link, the link would keep it, and its spool stay locked.
+            return;
+        }
+        ready.push_back(channel);
+        drop(ready);
         self.wake.notify_one();
     }
 
@@ -190,19 +197,20 @@ struct LastDuty(Arc<Link>);
 impl Drop for LastDuty {
     fn drop(&mut self) {
         self.0.channels().clear();
-        self.0.ready.iter().for_each(|ready| locked(ready).clear());
         self.0.watchers.end();
         self.0.stopped.send_replace(true);
+        // Last: from here on nothing is added.
+        self.0.ready.iter().for_each(|ready| locked(ready).clear());
     }
 }
 
 /// Connects, pumps, and connects again, until the link is stopped.
-async fn run(link: Arc<Link>, mut dialer: Dialer) {
-    let _last_duty = LastDuty(Arc::clone(&link));
+async fn run(duty: LastDuty, mut dialer: Dialer) {
+    let link = &duty.0;
     let mut wait = Wait::new(link.config.backoff);
     while !link.is_stopping() {
         let began = Instant::now();
-        let ended = connect_once(&link, &mut dialer).await;
+        let ended = connect_once(link, &mut dialer).await;
         for channel in link.all() {
             channel.update(|outbox, _| outbox.rewind());
         }
