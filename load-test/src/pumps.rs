@@ -52,7 +52,10 @@ impl Pumps {
         let run = move || {
             runtime.block_on(async {
                 tokio::select! {
-                    streamed = stream(config, spools, Arc::clone(&on_thread), noted) => streamed,
+                    streamed = stream(config, spools, Arc::clone(&on_thread), noted) => {
+                        // Said at once: who waits for acks meanwhile only sees that there are none.
+                        streamed.inspect_err(|error| eprintln!("pumps: {error:#}"))
+                    }
                     () = on_thread.crash.notified() => Ok(()),
                 }
             })
@@ -61,7 +64,7 @@ impl Pumps {
         Ok(Self { thread, shared, acked })
     }
 
-    /// Events recorded so far: their spools have them.
+    /// Events recorded so far; a spool on disk may not have the last ones yet.
     #[must_use]
     pub fn recorded(&self) -> u64 {
         self.shared.recorded.load(Ordering::Relaxed)
@@ -143,8 +146,8 @@ async fn listen(mut events: Events, acked: Acked) -> Result<()> {
     rejected.map_or(Ok(()), |(range, message)| Err(anyhow!("{range:?} was rejected: {message}")))
 }
 
-/// Records batches of random numbers, some ten thousand events a second, until `stopping`; counts them in `recorded`
-/// once the spool has them.
+/// Records batches of random numbers, some ten thousand events a second, until `stopping`, and counts their events in
+/// `recorded`.
 ///
 /// # Errors
 /// When the spool fails or is closed.

@@ -282,6 +282,13 @@ fn icecore_binary() -> Result<PathBuf> {
     }
     if let Some(cargo) = env::var_os("CARGO") {
         let mut build = Command::new(cargo);
+        // What cargo tells programs about their own package would have build scripts run again that watch it.
+        for (variable, _) in env::vars_os() {
+            let package = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+            if variable.to_str().is_some_and(|name| package.iter().any(|prefix| name.starts_with(prefix))) {
+                build.env_remove(variable);
+            }
+        }
         build.args(["build", "--quiet", "--package", "icecore-server", "--bin", "icecore"]);
         if !cfg!(debug_assertions) {
             build.arg("--release");

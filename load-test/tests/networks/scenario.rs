@@ -79,12 +79,18 @@ pub(crate) fn run(crash: Crash, trouble: &Trouble) {
     path.set(NEAR);
     running.wait_for_acks(SOME).unwrap();
     recorded += running.finish().unwrap();
-    server.stop().unwrap();
+    if crash == Crash::Device {
+        // It would wait for the last words of a session whose device is gone.
+        server.kill().unwrap();
+    } else {
+        server.stop().unwrap();
+    }
     let stored = acked.check(&server.path("data")).unwrap();
     println!("{recorded} events were recorded, {} acked, {} are stored", acked.events(), stored.events);
     if crash == Crash::Device {
-        // A crash may come between a batch that the spool has and its count, and between an ack and its note.
-        assert!(stored.events >= recorded && stored.events >= acked.events());
+        // A crash may come ahead of the spool's fsync, and between an ack and its note. What the spool had was sent:
+        // the last pumps have finished, and no epoch has a hole.
+        assert!(stored.events >= acked.events());
     } else {
         assert_eq!((recorded, recorded), (stored.events, acked.events()));
     }
