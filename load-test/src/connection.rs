@@ -12,6 +12,8 @@ use icecore_device::{
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::disconnects::Disconnects;
+
 /// How long a connection may take until the server is ready for batches.
 const ATTACH_LIMIT: Duration = Duration::from_secs(60);
 /// How long the last acks may take.
@@ -59,6 +61,7 @@ pub(crate) struct Target {
     pub(crate) identity: Identity,
     /// Events in a batch.
     pub(crate) batch: usize,
+    pub(crate) disconnects: Disconnects,
 }
 
 impl Target {
@@ -83,10 +86,10 @@ impl Target {
         let mut events = gateway.events(EVENT_BUFFER);
         let name = DeviceName::try_from(format!("load/{number:05}").as_str())?;
         let device = gateway.device(name, Spool::Memory { max_bytes: SPOOL_BYTES })?;
-        timeout(ATTACH_LIMIT, attached(&mut events))
+        timeout(ATTACH_LIMIT, attached(&mut events, &self.disconnects))
             .await
             .with_context(|| format!("device {number} was not attached within {ATTACH_LIMIT:?}"))??;
-        let listener = tokio::spawn(listen(events, latencies));
+        let listener = tokio::spawn(listen(events, latencies, self.disconnects.clone()));
         Ok(Connection { gateway, device, listener })
     }
 }
@@ -116,28 +119,28 @@ impl Connection {
     }
 }
 
-async fn attached(events: &mut Events) -> Result<()> {
+async fn attached(events: &mut Events, disconnects: &Disconnects) -> Result<()> {
     loop {
-        match events.next().await {
-            Some(Event::Attached { .. }) => return Ok(()),
-            Some(Event::Refused { message, .. }) => bail!("the server refused: {message}"),
-            Some(Event::Disconnected { reason, .. }) => eprintln!("connecting: {reason}"),
-            Some(_) => {}
-            None => bail!("the connection was closed"),
+        let event = events.next().await.context("the connection was closed")?;
+        disconnects.note(&event);
+        match event {
+            Event::Attached { .. } => return Ok(()),
+            Event::Refused { message, .. } => bail!("the server refused: {message}"),
+            _ => {}
         }
     }
 }
 
 /// Records latencies until the connection is closed; whatever a healthy run does not have is an error.
-async fn listen(mut events: Events, latencies: Latencies) -> Result<()> {
+async fn listen(mut events: Events, latencies: Latencies, disconnects: Disconnects) -> Result<()> {
     let mut outcome = Ok(());
     while let Some(event) = events.next().await {
+        disconnects.note(&event);
         match event {
             Event::Acked { latency: Some(latency), .. } => latencies.record(latency),
             Event::Rejected { device, range, message, .. } => {
                 outcome = Err(anyhow::anyhow!("{device} {range:?} was rejected: {message}"));
             }
-            Event::Disconnected { reason, .. } => eprintln!("disconnected: {reason}"),
             _ => {}
         }
     }

@@ -49,7 +49,6 @@ pub(crate) async fn run(
     duration: Duration,
     server: Option<&TestServer>,
 ) -> Result<Figures> {
-    raise_open_files_limit()?;
     let memory_before = server.map(TestServer::resident_bytes).transpose()?;
     let latencies = Latencies::new();
     let ready = connect(target, devices, &latencies).await?;
@@ -59,9 +58,7 @@ pub(crate) async fn run(
     let begin = Instant::now();
     let mut senders = JoinSet::new();
     for (number, connection) in ready.into_iter().enumerate() {
-        // Devices do not agree on when a second begins.
-        let phase = batch_every.mul_f64(number as f64 / devices as f64);
-        let pace = Pace { begin: begin + phase, every: batch_every, end: begin + duration };
+        let pace = Pace::of(number, devices, begin, batch_every, duration);
         senders.spawn(send(connection, number as u64, target.batch, pace));
     }
     let mut finished = Vec::with_capacity(devices);
@@ -79,10 +76,25 @@ pub(crate) async fn run(
 
 /// When a device cuts its batches.
 #[derive(Debug, Clone, Copy)]
-struct Pace {
-    begin: Instant,
-    every: Duration,
-    end: Instant,
+pub(crate) struct Pace {
+    pub(crate) begin: Instant,
+    pub(crate) every: Duration,
+    pub(crate) end: Instant,
+}
+
+impl Pace {
+    /// A batch every `every` from `begin` on for `duration`, for device `number` of `devices`: they do not agree on when
+    /// a second begins.
+    pub(crate) fn of(
+        number: usize,
+        devices: usize,
+        begin: Instant,
+        every: Duration,
+        duration: Duration,
+    ) -> Self {
+        let phase = every.mul_f64(number as f64 / devices as f64);
+        Self { begin: begin + phase, every, end: begin + duration }
+    }
 }
 
 async fn send(connection: Connection, number: u64, batch: usize, pace: Pace) -> Result<Connection> {
@@ -102,18 +114,13 @@ async fn send(connection: Connection, number: u64, batch: usize, pace: Pace) -> 
 
 /// Connects the fleet over [`SOCKETS`] sockets at [`CONNECTS_PER_SECOND`].
 async fn connect(target: &Target, devices: usize, latencies: &Latencies) -> Result<Vec<Connection>> {
-    let address =
-        tokio::net::lookup_host(&target.server).await?.next().context("the server has no address")?;
-    let sockets = (0..SOCKETS.min(devices))
-        .map(|_| transport::endpoint(Family::of(&address)))
-        .collect::<Result<Vec<Endpoint>, _>>()
-        .context("cannot open a UDP socket")?;
+    let sockets = sockets(&target.server, devices).await?;
     let mut attempts = JoinSet::new();
     for number in 0..devices {
         let (target, latencies) = (target.clone(), latencies.clone());
         let socket = sockets[number % sockets.len()].clone();
         attempts.spawn(async move {
-            sleep(Duration::from_secs(1).mul_f64(number as f64 / CONNECTS_PER_SECOND as f64)).await;
+            sleep(turn(number)).await;
             target.connect(number, Some(socket), latencies).await
         });
     }
@@ -124,8 +131,26 @@ async fn connect(target: &Target, devices: usize, latencies: &Latencies) -> Resu
     Ok(connections)
 }
 
+/// Sockets for `devices` connections to `server` to share.
+///
+/// # Errors
+/// When the server has no address, or the system gives no socket.
+pub(crate) async fn sockets(server: &str, devices: usize) -> Result<Vec<Endpoint>> {
+    raise_open_files_limit()?;
+    let address = tokio::net::lookup_host(server).await?.next().context("the server has no address")?;
+    (0..SOCKETS.min(devices))
+        .map(|_| transport::endpoint(Family::of(&address)))
+        .collect::<Result<Vec<Endpoint>, _>>()
+        .context("cannot open a UDP socket")
+}
+
+/// How long connection `number` waits for its turn to be made.
+pub(crate) fn turn(number: usize) -> Duration {
+    Duration::from_secs(1).mul_f64(number as f64 / CONNECTS_PER_SECOND as f64)
+}
+
 /// Lets this process, and the sockets it opens, use as many file descriptors as the system allows it.
-fn raise_open_files_limit() -> Result<()> {
+pub(crate) fn raise_open_files_limit() -> Result<()> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).context("cannot raise the limit of open files")

@@ -3,6 +3,7 @@
 mod bare_quic;
 mod closed_loop;
 mod connection;
+mod disconnects;
 mod figures;
 mod fleet;
 mod meter;
@@ -18,6 +19,7 @@ use icecore_device::Identity;
 use icecore_load::server::TestServer;
 
 use crate::connection::Target;
+use crate::disconnects::Disconnects;
 use crate::figures::Figures;
 use crate::options::Options;
 
@@ -49,17 +51,21 @@ async fn measure(options: &Options) -> Result<Figures> {
     };
     let identity = Identity::load(&identity)?;
     let duration = Duration::from_secs(options.seconds);
+    let disconnects = Disconnects::default();
     let mut figures = match options.devices {
         None => {
-            let target = Target { server, identity, batch: options.batch };
+            let disconnects = disconnects.clone();
+            let target = Target { server, identity, batch: options.batch, disconnects };
             closed_loop::run(&target, options.connections, duration, own.as_ref()).await?
         }
         Some(devices) => {
             let batch = fleet::events_per_batch(options.rate, options.batch_every)?;
-            let target = Target { server, identity, batch };
+            let disconnects = disconnects.clone();
+            let target = Target { server, identity, batch, disconnects };
             fleet::run(&target, devices, options.batch_every, duration, own.as_ref()).await?
         }
     };
+    print!("{disconnects}");
     if let Some(own) = &mut own {
         figures.zstd_ratio = own.compression_ratio()?;
         own.stop()?;
