@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use icecore_wire::DeviceName;
 use quinn::{Endpoint, VarInt};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -21,7 +22,7 @@ use tls::Verified;
 use crate::limits::Limiter;
 use crate::log_limit::LogLimit;
 use crate::metrics::EndpointMetrics;
-use crate::session::{self, Session};
+use crate::session::{self, Conflict, Loss, Owners, Session};
 use crate::writer::{Answer, Health, Inbox};
 use crate::{RateLimits, Registry, StopError, Writer, WriterHandle};
 
@@ -106,6 +107,8 @@ pub(crate) struct Hub {
     /// Lines about clients that are not let in, and about devices that are not attached.
     pub(crate) turned_away: LogLimit,
     pub(crate) refused_attaches: LogLimit,
+    /// Who speaks for which device.
+    pub(crate) owners: Owners,
     sessions: Mutex<HashMap<u64, Arc<Session>>>,
 }
 
@@ -117,7 +120,22 @@ impl Hub {
 
     pub(crate) fn leave(&self, session: &Session) {
         self.sessions().remove(&session.id());
+        for device in session.take_owned() {
+            self.owners.release(&device, session.id());
+        }
         self.metrics.connections.decrement(1);
+    }
+
+    /// Tells a session that another one speaks for `device` now.
+    pub(crate) fn take_over(&self, device: &DeviceName, loss: Loss) {
+        self.metrics.takeovers.increment(1);
+        if loss.conflict == Conflict::Begins {
+            self.metrics.identity_conflicts.increment(1);
+            tracing::warn!(%device, "sessions keep taking a device over from each other: two clients use one identity");
+        }
+        if let Some(loser) = self.session(loss.session) {
+            loser.lose(device, loss);
+        }
     }
 
     fn session(&self, id: u64) -> Option<Arc<Session>> {
@@ -177,6 +195,7 @@ impl Ingest {
             verified,
             turned_away: LogLimit::default(),
             refused_attaches: LogLimit::default(),
+            owners: Owners::default(),
             sessions: Mutex::default(),
         });
         let accepting = tokio::spawn(accept(endpoint.clone(), Arc::clone(&hub)));

@@ -39,6 +39,8 @@ pub(crate) struct EndpointMetrics {
     pub(crate) unattached: Counter,
     pub(crate) rate_limited: Counter,
     pub(crate) paced: Counter,
+    pub(crate) takeovers: Counter,
+    pub(crate) identity_conflicts: Counter,
 }
 
 impl WriterMetrics {
@@ -111,6 +113,14 @@ impl EndpointMetrics {
             "icecore_paced_connections_total",
             "Times that a connection was told to send slower"
         );
+        describe_counter!(
+            "icecore_takeovers_total",
+            "Devices that a newer session took over from an older one"
+        );
+        describe_counter!(
+            "icecore_identity_conflicts_total",
+            "Devices that began to be taken over again and again"
+        );
         Self {
             connections: gauge!("icecore_connections"),
             full_handshakes: counter!("icecore_handshakes_total", "kind" => "full"),
@@ -120,6 +130,8 @@ impl EndpointMetrics {
             unattached: counter!("icecore_unattached_batches_total"),
             rate_limited: counter!("icecore_rate_limited_batches_total"),
             paced: counter!("icecore_paced_connections_total"),
+            takeovers: counter!("icecore_takeovers_total"),
+            identity_conflicts: counter!("icecore_identity_conflicts_total"),
         }
     }
 }

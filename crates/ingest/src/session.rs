@@ -6,8 +6,9 @@ mod admission;
 mod batches;
 mod control;
 mod intake;
+mod takeover;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,14 +17,15 @@ use std::time::{Duration, Instant};
 
 use icecore_wire::limits::HELLO_TIMEOUT;
 use icecore_wire::{
-    Attached, Code, Disposition, Level, Nack, Pace, Refuse, SequenceRanges, ServerSession, SessionError,
-    SessionLimits,
+    Attached, Code, DeviceName, Disposition, Level, Nack, Pace, Refuse, SequenceRanges, ServerSession,
+    SessionError, SessionLimits,
 };
 use quinn::{Connection, VarInt};
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
 pub(crate) use admission::serve;
+pub(crate) use takeover::{Conflict, Loss, Owners};
 
 use crate::identity::Identity;
 use crate::writer::{Answer, Attachment, Body, Reply, Submission};
@@ -55,6 +57,8 @@ struct State {
     machine: ServerSession,
     /// What the aliases stand for whose attach was submitted.
     attachments: HashMap<u32, Arc<Attachment>>,
+    /// The devices that this session may have to let go of.
+    owned: HashSet<DeviceName>,
     /// What the client said and the writer was not told yet. While there is something, the control stream is not read.
     pending: VecDeque<Submission>,
     /// Whether the control task knows already that it has something to write.
@@ -74,6 +78,7 @@ impl Session {
             state: Mutex::new(State {
                 machine,
                 attachments: HashMap::new(),
+                owned: HashSet::new(),
                 pending: VecDeque::new(),
                 woken: false,
                 paced: None,
@@ -104,6 +109,22 @@ impl Session {
     /// Wakes the task that writes the control stream.
     pub(crate) fn wake(&self) {
         self.outgoing.notify_one();
+    }
+
+    /// The devices it spoke for; it does not any more.
+    pub(crate) fn take_owned(&self) -> HashSet<DeviceName> {
+        std::mem::take(&mut self.state().owned)
+    }
+
+    /// Ends the aliases of a device that another session speaks for now.
+    pub(crate) fn lose(&self, device: &DeviceName, loss: Loss) {
+        let mut state = self.state();
+        state.owned.remove(device);
+        let (code, message) = (loss.code(), loss.message(device));
+        state.end_aliases(device, code, &message, Some(loss.retry_after));
+        drop(state);
+        self.attaching.notify_waiters();
+        self.wake();
     }
 
     /// Tells the client that a batch, or the device when it is not known which batch, may come again later.
@@ -199,6 +220,32 @@ impl State {
         let waits =
             |pending: &Submission| pending.from.alias == alias && matches!(pending.body, Body::Attach);
         !self.machine.is_ahead(alias) && !self.pending.iter().any(waits)
+    }
+
+    /// The aliases that stand for `device`, or will when there is room in the writer's queue.
+    fn aliases_of(&self, device: &DeviceName) -> Vec<u32> {
+        let waiting = self.pending.iter().map(|submission| &submission.from);
+        let mut aliases: Vec<u32> = (self.attachments.values().chain(waiting))
+            .filter(|from| from.device == *device)
+            .map(|from| from.alias)
+            .collect();
+        aliases.sort_unstable();
+        aliases.dedup();
+        aliases
+    }
+
+    /// Refuses what is attached for `device`. What was submitted for it is stored, but nobody is told.
+    fn end_aliases(&mut self, device: &DeviceName, code: Code, message: &str, retry_after: Option<Duration>) {
+        for alias in self.aliases_of(device) {
+            self.end_alias(alias);
+            let message = message.to_owned();
+            self.machine.refuse(Refuse { alias: Some(alias), code, message, retry_after });
+        }
+    }
+
+    fn end_alias(&mut self, alias: u32) {
+        self.attachments.remove(&alias);
+        self.pending.retain(|submission| submission.from.alias != alias);
     }
 
     fn reply(&mut self, alias: u32, reply: Reply) {

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use icecore_wire::{Attach, Code, GoAway, Refuse, ServerEvent, SessionError};
+use icecore_wire::limits::MAX_ALIASES;
+use icecore_wire::{Attach, Code, DeviceName, GoAway, Refuse, ServerEvent, SessionError};
 use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, WriteError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::admission::EarlyStreams;
-use super::{Session, batches, close};
+use super::{Loss, Session, State, batches, close};
 use crate::endpoint::{Hub, Phase};
 use crate::writer::{Attachment, Body, Reservation, Submission, wall_time};
 
@@ -22,6 +23,9 @@ const CONTROL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// When clients may come back after a goodbye: a restart takes about this long.
 const RETRY_AFTER_RESTART: Duration = Duration::from_secs(1);
+
+/// Devices that a session may own: as many as may be attached, and as many again whose aliases were ended by the server.
+const MAX_OWNED: usize = 2 * MAX_ALIASES;
 
 /// Bytes read from the control stream at once.
 const READ_BYTES: usize = 16 << 10;
@@ -127,6 +131,7 @@ impl Control {
     /// Takes bytes of the control stream.
     fn hear(&mut self, bytes: &[u8]) -> Result<(), End> {
         let session = Arc::clone(&self.session);
+        let mut losses = Vec::new();
         let mut state = session.state();
         state.machine.control_received(bytes).map_err(End::Breach)?;
         while let Some(event) = state.machine.poll_event() {
@@ -135,26 +140,14 @@ impl Control {
                     tracing::debug!(name = %session.identity.name, sdk, device_time, "hello");
                     state.machine.welcome(SERVER, wall_time());
                 }
-                ServerEvent::Attach(Attach { alias, device, epoch }) => {
-                    match session.identity.may_write(&device, &self.hub.registry, wall_time()) {
-                        Ok(()) => {
-                            let from = Attachment::new(session.id, alias, device, epoch);
-                            state.pending.push_back(Submission { from, body: Body::Attach });
-                        }
-                        Err(denied) => {
-                            if let Some(left_out) = self.hub.refused_attaches.admit(std::time::Instant::now())
-                            {
-                                let (code, reason) = (denied.code.name(), &denied.message);
-                                tracing::info!(code, reason, left_out, "refused an attach");
-                            }
-                            let (alias, code, message) = (Some(alias), denied.code, denied.message);
-                            state.machine.refuse(Refuse { alias, code, message, retry_after: None });
-                        }
-                    }
-                }
+                ServerEvent::Attach(attach) => losses.extend(self.attach(&mut state, attach)),
                 ServerEvent::Detach { alias } => {
-                    state.attachments.remove(&alias);
-                    state.pending.retain(|submission| submission.from.alias != alias);
+                    let device = state.attachments.get(&alias).map(|from| from.device.clone());
+                    state.end_alias(alias);
+                    if let Some(device) = device.filter(|device| state.aliases_of(device).is_empty()) {
+                        state.owned.remove(&device);
+                        self.hub.owners.release(&device, session.id);
+                    }
                 }
                 ServerEvent::Dropped(dropped) => {
                     if let Some(from) = state.attachments.get(&dropped.alias).cloned() {
@@ -170,7 +163,46 @@ impl Control {
         drop(state);
         // What was refused or detached is known as well.
         session.attaching.notify_waiters();
+        // Outside of the lock: two sessions may be taking devices over from each other.
+        for (device, loss) in losses {
+            self.hub.take_over(&device, loss);
+        }
         Ok(())
+    }
+
+    /// Attaches a device or says why not; returns what another session lost by it.
+    fn attach(&self, state: &mut State, attach: Attach) -> Option<(DeviceName, Loss)> {
+        let Attach { alias, device, epoch } = attach;
+        if let Err(denied) = self.session.identity.may_write(&device, &self.hub.registry, wall_time()) {
+            if let Some(left_out) = self.hub.refused_attaches.admit(std::time::Instant::now()) {
+                let (code, reason) = (denied.code.name(), &denied.message);
+                tracing::info!(code, reason, left_out, "refused an attach");
+            }
+            let (alias, code, message) = (Some(alias), denied.code, denied.message);
+            state.machine.refuse(Refuse { alias, code, message, retry_after: None });
+            return None;
+        }
+        if state.owned.len() >= MAX_OWNED {
+            self.disown_ended(state);
+        }
+        let loss = self.hub.owners.claim(&device, self.session.id, std::time::Instant::now());
+        state.owned.insert(device.clone());
+        let from = Attachment::new(self.session.id, alias, device.clone(), epoch);
+        state.pending.push_back(Submission { from, body: Body::Attach });
+        loss.map(|loss| (device, loss))
+    }
+
+    /// Lets go of the devices whose aliases the server has ended.
+    fn disown_ended(&self, state: &mut State) {
+        let mut owned = std::mem::take(&mut state.owned);
+        owned.retain(|device| {
+            let attached = !state.aliases_of(device).is_empty();
+            if !attached {
+                self.hub.owners.release(device, self.session.id);
+            }
+            attached
+        });
+        state.owned = owned;
     }
 
     fn follow_phase(&mut self) -> Result<(), End> {

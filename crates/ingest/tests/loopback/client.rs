@@ -120,6 +120,11 @@ impl Client {
         let _ = self.send.write_all(&self.session.take_control()).await;
     }
 
+    pub(crate) async fn detach(&mut self, alias: u32) {
+        self.session.detach(alias);
+        self.say().await;
+    }
+
     pub(crate) async fn report_dropped(&mut self, alias: u32, range: std::ops::Range<u64>) {
         self.session.report_dropped(alias, range);
         self.say().await;

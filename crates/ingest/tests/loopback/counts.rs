@@ -16,6 +16,11 @@ impl Counts {
         self.read(&Key::from_parts("icecore_handshakes_total", &[("kind", kind)]))
     }
 
+    /// The value of a counter without labels.
+    pub(crate) fn total(&self, name: &'static str) -> u64 {
+        self.read(&Key::from_name(name))
+    }
+
     fn read(&self, key: &Key) -> u64 {
         self.0.lock().unwrap().get(key).map_or(0, |count| count.load(Ordering::Relaxed))
     }

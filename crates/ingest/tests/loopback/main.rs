@@ -11,6 +11,7 @@ mod rates;
 mod relay;
 mod resumption;
 mod server;
+mod takeover;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
