@@ -1,7 +1,7 @@
 //! One device on a link: where recorders, the link and the disk meet.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use icecore_wire::{BatchError, DeviceName, Epoch, Level, Payload, Schema};
 use tokio::sync::Notify;
@@ -28,6 +28,8 @@ pub(crate) struct Channel {
     files: Option<Arc<Mutex<SpoolFiles>>>,
     /// Whether the link has been told that there is something to ask or to send live, or backlog to send.
     signalled: [AtomicBool; 2],
+    /// Whether a task waits until the disk may be written to.
+    write_timer: AtomicBool,
     /// Whether the device was closed and the link is only to let go of it.
     removed: AtomicBool,
     /// Batches were settled or synced: there may be room, and a flush may be over.
@@ -41,7 +43,7 @@ impl Channel {
         match spool {
             Spool::Memory { max_bytes } => Ok(Self::in_memory(name, Epoch::random(), max_bytes, link)),
             Spool::Disk { dir, max_bytes } => {
-                let (files, queues, index) = SpoolFiles::open(&dir, max_bytes)?;
+                let (files, queues, index) = SpoolFiles::open(&dir, max_bytes, link.config.sync_every)?;
                 let (epoch, next_sequence) = queues
                     .last()
                     .map(|queue| (queue.epoch, queue.next_sequence))
@@ -74,6 +76,7 @@ impl Channel {
             outbox: Mutex::new(outbox.with_digests(link.config.digests)),
             files: files.map(|files| Arc::new(Mutex::new(files))),
             signalled: Default::default(),
+            write_timer: AtomicBool::new(false),
             removed: AtomicBool::new(false),
             progress: Notify::new(),
         })
@@ -153,16 +156,28 @@ impl Channel {
     /// Has the disk's work carried out on a blocking thread, if there is any and nobody does already.
     pub(crate) fn work_on_disk(self: &Arc<Self>) {
         let Some(files) = &self.files else { return };
-        if self.outbox().disk_work_to_start() {
+        let now = std::time::Instant::now();
+        let mut outbox = self.outbox();
+        if outbox.disk_work_to_start(now) {
             let (channel, files) = (Arc::clone(self), Arc::clone(files));
             tokio::task::spawn_blocking(move || channel.carry_out(&files));
+        } else if let Some(due) = outbox.disk_work_due(now)
+            && !self.write_timer.swap(true, Ordering::AcqRel)
+        {
+            tokio::spawn(work_at(Arc::downgrade(self), due.into()));
         }
+    }
+
+    /// Has what waits for its fsync written, however long ago the last one was.
+    pub(crate) fn sync_now(self: &Arc<Self>) {
+        self.outbox().sync_now();
+        self.work_on_disk();
     }
 
     fn carry_out(self: &Arc<Self>, files: &Mutex<SpoolFiles>) {
         let mut files = lock_files(files);
         loop {
-            let Some(work) = self.outbox().next_disk_work() else { break };
+            let Some(work) = self.outbox().next_disk_work(std::time::Instant::now()) else { break };
             let done = files.perform(&work);
             if let Err(failure) = &done {
                 tracing::error!(device = %self.name, %failure, "the spool's disk failed; nothing more is recorded");
@@ -180,6 +195,7 @@ impl Channel {
         }
         // For those who wait until nothing is left to do.
         self.progress.notify_waiters();
+        self.work_on_disk();
     }
 
     /// What has not reached `level` of what was cut before `mark`, if anything.
@@ -191,7 +207,7 @@ impl Channel {
     /// Records nothing more; a spool on disk whose content is all fsynced is closed so that its epoch can go on.
     pub(crate) async fn close(self: &Arc<Self>) -> Result<(), SpoolError> {
         self.outbox().close();
-        self.work_on_disk();
+        self.sync_now();
         let Some(files) = self.files.clone() else { return Ok(()) };
         loop {
             let progress = self.progress.notified();
@@ -226,6 +242,18 @@ impl Channel {
     }
 }
 
+/// Has the disk's work carried out at `due`.
+async fn work_at(channel: Weak<Channel>, due: Instant) {
+    tokio::time::sleep_until(due).await;
+    if let Some(channel) = channel.upgrade() {
+        channel.write_timer.store(false, Ordering::Release);
+        channel.work_on_disk();
+    }
+}
+
 fn lock_files(files: &Mutex<SpoolFiles>) -> MutexGuard<'_, SpoolFiles> {
     files.lock().expect("spool files are used by one thread at a time")
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ pub struct Config {
     pub(crate) when_full: WhenFull,
     pub(crate) window: usize,
     pub(crate) compression: Compression,
+    pub(crate) sync_every: Duration,
     pub(crate) backoff: Backoff,
     pub(crate) endpoint: Option<quinn::Endpoint>,
     pub(crate) digests: bool,
@@ -37,6 +38,7 @@ impl Config {
             when_full: WhenFull::Wait,
             window: Self::DEFAULT_WINDOW,
             compression: Compression::Auto,
+            sync_every: Duration::ZERO,
             backoff: Backoff::default(),
             endpoint: None,
             digests: false,
@@ -65,6 +67,17 @@ impl Config {
     #[must_use]
     pub fn compression(self, compression: Compression) -> Self {
         Self { compression, ..self }
+    }
+
+    /// How often a spool on disk is written to at most. By default as soon as the disk is free.
+    ///
+    /// A longer interval writes batches together, which wears flash less ([`Stats`](crate::Stats) counts what is
+    /// written) and lets it sleep. Batches are sent only after their fsync, so it is also by how much acks are late; and a
+    /// power cut loses what was recorded since the last fsync, up to this long. A flush and a close do not wait for it, and
+    /// neither does more than a quarter of what may wait: 512 KiB, or less in a spool of less than 2 MiB.
+    #[must_use]
+    pub fn sync_every(self, sync_every: Duration) -> Self {
+        Self { sync_every, ..self }
     }
 
     /// Waiting times between attempts to connect.

@@ -107,6 +107,7 @@ impl Device {
             }
         }
         let channel = self.channel();
+        channel.sync_now();
         let mark = channel.outbox().mark();
         let none_pending = || channel.pending(level, &mark).is_none();
         if channel.wait_until(deadline, none_pending).await {

@@ -109,6 +109,10 @@ pub struct Stats {
     pub events_rejected: u64,
     /// Events that full or damaged spools lost, and that the server was or will be told about.
     pub events_dropped: u64,
+    /// Bytes written to the files of spools on disk, headers and padding included: what wears flash.
+    pub spool_bytes_written: u64,
+    /// Times that spools on disk waited for the disk (fsync), new directory entries included.
+    pub spool_fsyncs: u64,
     /// Connections that the server welcomed.
     pub connections: u64,
 }
@@ -126,6 +130,8 @@ impl Stats {
         self.batches_rejected += other.batches_rejected;
         self.events_rejected += other.events_rejected;
         self.events_dropped += other.events_dropped;
+        self.spool_bytes_written += other.spool_bytes_written;
+        self.spool_fsyncs += other.spool_fsyncs;
         self.connections += other.connections;
     }
 }

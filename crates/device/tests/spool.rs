@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use fake::FakeServer;
 use icecore_device::{
-    Backoff, BatchPolicy, Code, ColumnType, Config, ConnectError, Device, Event, Field, Level, Schema,
-    SequenceRanges, Spool, SpoolError, Value, WhenFull,
+    Backoff, BatchPolicy, Code, ColumnType, Compression, Config, ConnectError, Device, Event, Field, Level,
+    Schema, SequenceRanges, Spool, SpoolError, Value, WhenFull,
 };
 use tokio::runtime::Runtime;
 
@@ -312,4 +312,48 @@ fn a_batch_refused_for_good_is_kept_for_people() {
 
 fn device_epoch(server: &FakeServer) -> icecore_device::Epoch {
     server.memory().epochs.keys().next().unwrap().1
+}
+
+#[test]
+fn batches_written_together_reach_the_disk_now_and_then_and_at_a_flush() {
+    let server = FakeServer::start();
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&server).sync_every(Duration::from_secs(3600));
+    let life = runtime();
+    life.block_on(async {
+        let device = Device::connect(config.clone(), spool(dir.path(), PLENTY)).unwrap();
+        record(&device, 0..10).await;
+        device.flush(Level::Durable, PATIENCE).await.unwrap();
+        let before = device.stats();
+        record(&device, 10..510).await;
+        device.flush(Level::Durable, PATIENCE).await.unwrap();
+        let after = device.stats();
+        assert_eq!(after.spool_fsyncs - before.spool_fsyncs, 1, "{before:?} {after:?}");
+        let files: u64 = spool_files(dir.path()).iter().map(|file| fs::metadata(file).unwrap().len()).sum();
+        assert_eq!(after.spool_bytes_written, files);
+        // Within the loss window when the power is cut.
+        record(&device, 510..530).await;
+    });
+    life.shutdown_background();
+    runtime().block_on(async {
+        let device = Device::connect(config, spool(dir.path(), PLENTY)).unwrap();
+        device.flush(Level::Durable, PATIENCE).await.unwrap();
+    });
+    assert_eq!(server.stored("a")[0], (0..510).into());
+}
+
+#[test]
+fn what_waits_for_the_disk_is_bounded_however_rarely_it_is_written() {
+    let server = FakeServer::start();
+    let dir = tempfile::tempdir().unwrap();
+    let batch = BatchPolicy { max_rows: 1000, max_age: None, ..BatchPolicy::default() };
+    let config = config(&server).sync_every(Duration::from_secs(3600)).batch(batch);
+    runtime().block_on(async {
+        let config = config.compression(Compression::Off);
+        let device = Device::connect(config, spool(dir.path(), 256 << 10)).unwrap();
+        // More than the spool takes: recording waits for acks, and these for early fsyncs.
+        record(&device, 0..50_000).await;
+        device.close(PATIENCE).await.unwrap();
+    });
+    assert_eq!(server.stored("a"), [(0..50_000).into()]);
 }

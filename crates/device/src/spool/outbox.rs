@@ -348,15 +348,28 @@ impl Outbox {
     }
 
     /// Whether the disk has work to do that nobody does yet; if so, the caller does it from now on.
-    pub(crate) fn disk_work_to_start(&mut self) -> bool {
+    pub(crate) fn disk_work_to_start(&mut self, now: Instant) -> bool {
         let Self { backing: Backing::Disk(index), queues, failure: None, .. } = self else { return false };
-        index.start_work(queues)
+        index.start_work(queues, now)
+    }
+
+    /// When the disk has work to do, if that is not now.
+    pub(crate) fn disk_work_due(&self, now: Instant) -> Option<Instant> {
+        let Backing::Disk(index) = &self.backing else { return None };
+        index.write_due(now).filter(|_| self.failure.is_none())
+    }
+
+    /// What waits for its fsync is not to wait any longer.
+    pub(crate) fn sync_now(&mut self) {
+        if let Backing::Disk(index) = &mut self.backing {
+            index.sync_now();
+        }
     }
 
     /// The next work for the disk, from whoever does it; `None` ends that.
-    pub(crate) fn next_disk_work(&mut self) -> Option<Work> {
+    pub(crate) fn next_disk_work(&mut self, now: Instant) -> Option<Work> {
         let Backing::Disk(index) = &mut self.backing else { return None };
-        index.next_work(&self.queues)
+        index.next_work(&self.queues, now)
     }
 
     /// What came of work for the disk.
@@ -374,6 +387,8 @@ impl Outbox {
                 return;
             }
         };
+        report.stats.spool_bytes_written += done.written;
+        report.stats.spool_fsyncs += done.fsyncs;
         index.synced(work);
         if let Some((epoch, through)) = work.synced {
             self.synced(epoch, through);

@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use icecore_wire::{Epoch, Payload, limits};
 
@@ -30,6 +31,9 @@ pub(crate) struct SpoolFiles {
     files: HashMap<u64, FileId>,
     newest: Option<(FileId, File)>,
     rejected_bytes: u64,
+    /// The next fsync fails, as on a disk that does.
+    #[cfg(test)]
+    pub(crate) fail_fsync: bool,
 }
 
 /// What came of some work.
@@ -38,12 +42,19 @@ pub(crate) struct Done {
     pub(crate) loaded: Vec<(Epoch, u64, Payload)>,
     /// Batches that cannot be read any more.
     pub(crate) damaged: Vec<(Epoch, u64)>,
+    /// Bytes written to files: frames with their headers and padding.
+    pub(crate) written: u64,
+    pub(crate) fsyncs: u64,
 }
 
 impl SpoolFiles {
     /// Opens or makes the spool in `dir`. The queues found end with the epoch for new batches: the one of the last
     /// run if its [marker] holds, else a new one.
-    pub(crate) fn open(dir: &Path, max_bytes: u64) -> Result<(Self, Vec<EpochQueue>, DiskIndex), SpoolError> {
+    pub(crate) fn open(
+        dir: &Path,
+        max_bytes: u64,
+        sync_every: Duration,
+    ) -> Result<(Self, Vec<EpochQueue>, DiskIndex), SpoolError> {
         fs::create_dir_all(dir).map_err(failed(dir, "create"))?;
         let lock = lock(dir)?;
         let Recovered { mut queues, files } = recovery::recover(dir)?;
@@ -53,10 +64,17 @@ impl SpoolFiles {
             None => queues.push(EpochQueue::new(Epoch::random(), 0)),
         }
         let known = files.iter().map(|file| (file.id.number, file.id)).collect();
-        let mut index = DiskIndex::new(files, max_bytes);
+        let mut index = DiskIndex::new(files, max_bytes, sync_every);
         index.free_settled();
-        let files =
-            Self { dir: dir.to_owned(), lock: Some(lock), files: known, newest: None, rejected_bytes: 0 };
+        let files = Self {
+            dir: dir.to_owned(),
+            lock: Some(lock),
+            files: known,
+            newest: None,
+            rejected_bytes: 0,
+            #[cfg(test)]
+            fail_fsync: false,
+        };
         Ok((files, queues, index))
     }
 
@@ -65,7 +83,8 @@ impl SpoolFiles {
         if self.lock.is_none() {
             return Ok(Done::default());
         }
-        self.append(&work.appends)?;
+        let mut done = Done::default();
+        self.append(&work.appends, &mut done)?;
         for file in &work.frees {
             let path = file_path(&self.dir, file.number);
             match fs::remove_file(&path) {
@@ -76,9 +95,8 @@ impl SpoolFiles {
             };
         }
         for batch in &work.rejected {
-            self.keep(batch)?;
+            done.written += self.keep(batch)?;
         }
-        let mut done = Done::default();
         for load in &work.loads {
             match self.load(load) {
                 Some(payload) => done.loaded.push((load.epoch, load.first, payload)),
@@ -89,7 +107,7 @@ impl SpoolFiles {
     }
 
     /// Writes and fsyncs frames, file by file.
-    fn append(&mut self, appends: &[Append]) -> Result<(), SpoolError> {
+    fn append(&mut self, appends: &[Append], done: &mut Done) -> Result<(), SpoolError> {
         for run in appends.chunk_by(|one, next| one.file == next.file) {
             let file = run[0].file;
             let mut bytes =
@@ -108,10 +126,16 @@ impl SpoolFiles {
                 }
             };
             handle.write_all_at(&bytes, run[0].offset).map_err(failed(&path, "write"))?;
+            #[cfg(test)]
+            if self.fail_fsync {
+                return Err(failed(&path, "fsync")(io::ErrorKind::Other.into()));
+            }
             handle.sync_data().map_err(failed(&path, "fsync"))?;
             if created {
                 sync_dir(&self.dir)?;
             }
+            done.written += bytes.len() as u64;
+            done.fsyncs += 1 + u64::from(created);
         }
         Ok(())
     }
@@ -128,7 +152,8 @@ impl SpoolFiles {
         }
     }
 
-    fn keep(&mut self, batch: &Rejected) -> Result<(), SpoolError> {
+    /// Returns the bytes written.
+    fn keep(&mut self, batch: &Rejected) -> Result<u64, SpoolError> {
         let dir = self.dir.join(REJECTED);
         if self.rejected_bytes == 0 {
             fs::create_dir_all(&dir).map_err(failed(&dir, "create"))?;
@@ -136,10 +161,11 @@ impl SpoolFiles {
         }
         self.rejected_bytes += batch.payload.len() as u64;
         if self.rejected_bytes > REJECTED_MAX_BYTES {
-            return Ok(());
+            return Ok(0);
         }
         let path = dir.join(format!("{}-{}-{}.batch", batch.epoch, batch.first, batch.code.name()));
-        fs::write(&path, &batch.payload).map_err(failed(&path, "write"))
+        fs::write(&path, &batch.payload).map_err(failed(&path, "write"))?;
+        Ok(batch.payload.len() as u64)
     }
 
     /// Writes the marker that lets the next run go on with `epoch` at `next_sequence`, and lets others open the spool.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use icecore_wire::{Code, Epoch, Payload, Schema, SchemaId};
 
@@ -24,6 +25,12 @@ pub(crate) struct DiskIndex {
     used: u64,
     max_bytes: u64,
     unsynced: usize,
+    /// How often files are written to at most, unless somebody waits for it.
+    sync_every: Duration,
+    /// When they may be written to again.
+    next_sync: Option<Instant>,
+    /// Whether somebody waits for what is not fsynced.
+    urgent: bool,
     work: Work,
     /// Whether someone is carrying out work; only then are there two of them.
     busy: bool,
@@ -97,11 +104,23 @@ pub(super) struct Rejected {
 
 impl DiskIndex {
     /// The index over files found, in order of number.
-    pub(super) fn new(files: VecDeque<FileIndex>, max_bytes: u64) -> Self {
+    pub(super) fn new(files: VecDeque<FileIndex>, max_bytes: u64, sync_every: Duration) -> Self {
         let used = files.iter().map(|file| file.bytes).sum();
         let next_number = files.back().map_or(0, |file| file.id.number + 1);
         let work = Work::default();
-        Self { files, next_number, used, max_bytes, unsynced: 0, work, busy: false, drops: false }
+        Self {
+            files,
+            next_number,
+            used,
+            max_bytes,
+            unsynced: 0,
+            sync_every,
+            next_sync: None,
+            urgent: false,
+            work,
+            busy: false,
+            drops: false,
+        }
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -201,9 +220,30 @@ impl DiskIndex {
         self.work.rejected.push(Rejected { epoch, first, code, payload });
     }
 
+    /// What waits for its fsync is not to wait any longer.
+    pub(crate) fn sync_now(&mut self) {
+        self.urgent = self.has_writes();
+    }
+
+    fn has_writes(&self) -> bool {
+        self.drops || !self.work.appends.is_empty() || !self.work.frees.is_empty()
+    }
+
+    /// Whether files may be written to: it is time, somebody waits for it, or a quarter of what may wait does.
+    fn may_write(&self, now: Instant) -> bool {
+        let early = CACHE_BYTES.min(usize::try_from(self.max_bytes).unwrap_or(usize::MAX)) / 4;
+        self.urgent || self.unsynced >= early || self.next_sync.is_none_or(|at| at <= now)
+    }
+
+    /// When files are to be written to, if that is not now.
+    pub(crate) fn write_due(&self, now: Instant) -> Option<Instant> {
+        self.next_sync.filter(|_| !self.busy && self.has_writes() && !self.may_write(now))
+    }
+
     /// Whether there is work that nobody carries out yet; if so, the caller does from now on.
-    pub(crate) fn start_work(&mut self, queues: &[EpochQueue]) -> bool {
-        if self.busy || !(self.drops || !self.work.is_empty() || !loads(queues).is_empty()) {
+    pub(crate) fn start_work(&mut self, queues: &[EpochQueue], now: Instant) -> bool {
+        let writes = self.has_writes() && self.may_write(now);
+        if self.busy || !(writes || !self.work.rejected.is_empty() || !loads(queues).is_empty()) {
             return false;
         }
         self.busy = true;
@@ -216,12 +256,18 @@ impl DiskIndex {
     }
 
     /// What to do next; `None` when there is nothing, and then nobody carries out work any more.
-    pub(crate) fn next_work(&mut self, queues: &[EpochQueue]) -> Option<Work> {
-        if std::mem::take(&mut self.drops) {
-            self.write_drops(queues);
-        }
-        self.work.loads = loads(queues);
-        let work = std::mem::take(&mut self.work);
+    pub(crate) fn next_work(&mut self, queues: &[EpochQueue], now: Instant) -> Option<Work> {
+        let mut work = if self.has_writes() && self.may_write(now) {
+            if std::mem::take(&mut self.drops) {
+                self.write_drops(queues);
+            }
+            self.urgent = false;
+            self.next_sync = (!self.sync_every.is_zero()).then(|| now + self.sync_every);
+            std::mem::take(&mut self.work)
+        } else {
+            Work { rejected: std::mem::take(&mut self.work.rejected), ..Work::default() }
+        };
+        work.loads = loads(queues);
         self.busy = !work.is_empty();
         self.busy.then_some(work)
     }
