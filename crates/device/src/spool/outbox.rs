@@ -34,7 +34,7 @@ pub(crate) struct Outbox {
 
 enum Backing {
     Memory { max_bytes: usize },
-    Disk(DiskIndex),
+    Disk(Box<DiskIndex>),
 }
 
 /// Whether a batch may be recorded now.
@@ -61,7 +61,7 @@ impl Outbox {
         index: DiskIndex,
         in_flight: Arc<InFlight>,
     ) -> Self {
-        Self::new(device, queues, Backing::Disk(index), in_flight)
+        Self::new(device, queues, Backing::Disk(Box::new(index)), in_flight)
     }
 
     fn new(device: DeviceName, queues: Vec<EpochQueue>, backing: Backing, in_flight: Arc<InFlight>) -> Self {
