@@ -1,6 +1,6 @@
 //! One device on a link: where recorders, the link and the disk meet.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use icecore_wire::{BatchError, DeviceName, Epoch, Level, Payload, Schema};
@@ -32,6 +32,8 @@ pub(crate) struct Channel {
     write_timer: AtomicBool,
     /// Whether the device was closed and the link is only to let go of it.
     removed: AtomicBool,
+    /// How many wait for what only a connection tells.
+    asking: AtomicUsize,
     /// Batches were settled or synced: there may be room, and a flush may be over.
     pub(crate) progress: Notify,
 }
@@ -41,33 +43,27 @@ impl Channel {
     pub(crate) fn open(name: DeviceName, spool: Spool, link: &Arc<Link>) -> Result<Arc<Self>, ConnectError> {
         let in_flight = link.in_flight();
         match spool {
-            Spool::Memory { max_bytes } => Ok(Self::in_memory(name, Epoch::random(), max_bytes, link)),
+            Spool::Memory { max_bytes } => {
+                let outbox = Outbox::in_memory(name.clone(), Epoch::random(), max_bytes, in_flight);
+                Ok(Self::new(name, outbox, None, link))
+            }
             Spool::Disk { dir, max_bytes } => {
                 let (files, queues, index) = SpoolFiles::open(&dir, max_bytes, link.config.sync_every)?;
-                let (epoch, next_sequence) = queues
-                    .last()
-                    .map(|queue| (queue.epoch, queue.next_sequence))
-                    .expect("a spool has an epoch for new batches");
                 let outbox = Outbox::on_disk(name.clone(), queues, index, in_flight);
-                Ok(Self::new(name, epoch, next_sequence, outbox, Some(files), link))
+                Ok(Self::new(name, outbox, Some(files), link))
             }
         }
     }
 
-    /// With a spool in memory.
-    pub(crate) fn in_memory(name: DeviceName, epoch: Epoch, max_bytes: usize, link: &Arc<Link>) -> Arc<Self> {
-        let outbox = Outbox::in_memory(name.clone(), epoch, max_bytes, link.in_flight());
-        Self::new(name, epoch, 0, outbox, None, link)
+    /// With a spool in memory, for an epoch that the server may know already.
+    pub(crate) fn repeating(name: DeviceName, epoch: Epoch, max_bytes: usize, link: &Arc<Link>) -> Arc<Self> {
+        let outbox = Outbox::in_memory(name.clone(), epoch, max_bytes, link.in_flight()).repeating();
+        Self::new(name, outbox, None, link)
     }
 
-    fn new(
-        name: DeviceName,
-        epoch: Epoch,
-        next_sequence: u64,
-        outbox: Outbox,
-        files: Option<SpoolFiles>,
-        link: &Arc<Link>,
-    ) -> Arc<Self> {
+    fn new(name: DeviceName, outbox: Outbox, files: Option<SpoolFiles>, link: &Arc<Link>) -> Arc<Self> {
+        let newest = outbox.queues().last().map(|queue| (queue.epoch, queue.next_sequence));
+        let (epoch, next_sequence) = newest.expect("a spool has an epoch for new batches");
         Arc::new(Self {
             name,
             epoch,
@@ -78,6 +74,7 @@ impl Channel {
             signalled: Default::default(),
             write_timer: AtomicBool::new(false),
             removed: AtomicBool::new(false),
+            asking: AtomicUsize::new(0),
             progress: Notify::new(),
         })
     }
@@ -151,6 +148,22 @@ impl Channel {
 
     pub(crate) fn is_removed(&self) -> bool {
         self.removed.load(Ordering::Relaxed)
+    }
+
+    /// Wants a connection, and the device attached on it, until the result is dropped.
+    pub(crate) fn ask(self: &Arc<Self>) -> Asking {
+        self.asking.fetch_add(1, Ordering::AcqRel);
+        self.signal();
+        Asking(Arc::clone(self))
+    }
+
+    pub(crate) fn is_asking(&self) -> bool {
+        self.asking.load(Ordering::Acquire) > 0
+    }
+
+    /// When the device needs a connection, if it needs one.
+    pub(crate) fn demand(&self, now: std::time::Instant) -> Option<std::time::Instant> {
+        if self.is_asking() { Some(now) } else { self.outbox().demand(now) }
     }
 
     /// Has the disk's work carried out on a blocking thread, if there is any and nobody does already.
@@ -248,6 +261,16 @@ async fn work_at(channel: Weak<Channel>, due: Instant) {
     if let Some(channel) = channel.upgrade() {
         channel.write_timer.store(false, Ordering::Release);
         channel.work_on_disk();
+    }
+}
+
+/// Somebody waits for what only a connection tells.
+pub(crate) struct Asking(Arc<Channel>);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.asking.fetch_sub(1, Ordering::AcqRel);
+        self.0.signal();
     }
 }
 

@@ -19,6 +19,7 @@ pub struct Config {
     pub(crate) backoff: Backoff,
     pub(crate) endpoint: Option<quinn::Endpoint>,
     pub(crate) digests: bool,
+    pub(crate) on_demand: Option<Duration>,
 }
 
 impl Config {
@@ -42,6 +43,7 @@ impl Config {
             backoff: Backoff::default(),
             endpoint: None,
             digests: false,
+            on_demand: None,
         }
     }
 
@@ -94,6 +96,17 @@ impl Config {
     #[must_use]
     pub fn endpoint(self, endpoint: quinn::Endpoint) -> Self {
         Self { endpoint: Some(endpoint), ..self }
+    }
+
+    /// Connects only when there is something to send, and closes the connection when everything is acked and nothing
+    /// new has come for `linger`: for devices that sleep. Nothing is sent in between to keep the connection.
+    ///
+    /// After the first connection, the next ones resume its TLS session where the server allows it: the first packets
+    /// carry batches already. What that needs is kept in memory and ends with the process. A device that wants to sleep
+    /// waits for [`Device::flush`](crate::Device::flush) to [`Level::Durable`](crate::Level::Durable).
+    #[must_use]
+    pub fn on_demand(self, linger: Duration) -> Self {
+        Self { on_demand: Some(linger), ..self }
     }
 
     /// Reports each batch's digest with its ack ([`Event::Acked`](crate::Event::Acked)): one BLAKE3 pass over it.
@@ -164,7 +177,8 @@ pub enum WhenFull {
     DropOldest,
 }
 
-/// Jittered exponential backoff: the n-th wait is random between half and all of `min · 2ⁿ`, at most `max`.
+/// Exponential backoff with full jitter: the n-th wait is random between nothing and `min · 2ⁿ`, at most `max`; during
+/// the first ten seconds of an outage, at most a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     /// The first wait.

@@ -109,6 +109,8 @@ impl Device {
         let channel = self.channel();
         channel.sync_now();
         let mark = channel.outbox().mark();
+        // Durable acks come by themselves; what is archived is told on attach.
+        let _asking = (level == Level::Archived).then(|| channel.ask());
         let none_pending = || channel.pending(level, &mark).is_none();
         if channel.wait_until(deadline, none_pending).await {
             return Ok(());

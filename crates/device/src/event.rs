@@ -18,7 +18,8 @@ pub enum Event {
     Disconnected {
         /// Why.
         reason: Disconnect,
-        /// When the next attempt starts.
+        /// When the next attempt starts; of no meaning after [`Disconnect::Idle`], which lasts until there is something
+        /// to send.
         retry_in: Duration,
     },
     /// The server is ready for a device's batches and said what it has.
@@ -145,6 +146,9 @@ pub enum Disconnect {
     /// A connection that had worked fell silent.
     #[error("the connection fell silent")]
     Silent,
+    /// Nothing was left to send, and the connection is made only [on demand](crate::Config::on_demand). No fault.
+    #[error("nothing is left to send")]
+    Idle,
     /// The server is going away, by its own word.
     #[error("the server is stopping: {message}")]
     GoAway {

@@ -66,7 +66,7 @@ impl Gateway {
         epoch: Epoch,
         max_bytes: usize,
     ) -> Result<Device, ConnectError> {
-        let channel = Channel::in_memory(name, epoch, max_bytes, self.link());
+        let channel = Channel::repeating(name, epoch, max_bytes, self.link());
         self.add(channel)
     }
 

@@ -11,6 +11,7 @@ use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{
     AckFrequencyConfig, ClientConfig, Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt,
 };
+use rustls::client::Resumption;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::identity::Identity;
@@ -70,7 +71,21 @@ pub fn transport_config() -> TransportConfig {
     config
 }
 
+/// Sessions kept for resuming, in memory: several tickets of one server, of which each is used once.
+const SESSIONS: usize = 8;
+
+/// The transport settings of a connection that is made on demand: nothing is sent that no batch asked for.
+#[must_use]
+pub fn on_demand_config() -> TransportConfig {
+    let mut config = transport_config();
+    config.keep_alive_interval(None).mtu_discovery_config(None);
+    config
+}
+
 /// The complete client configuration for `identity`: TLS 1.3 with its certificate, trusting its CA alone.
+///
+/// Connections made with it resume the sessions of earlier ones where the server allows it, and may then send in their
+/// first packets. What that needs is kept in it, in memory.
 ///
 /// # Errors
 /// The certificate and its key do not belong together, or the CA cannot be used as a trust anchor.
@@ -81,6 +96,8 @@ pub fn client_config(identity: &Identity) -> Result<ClientConfig, rustls::Error>
         .with_root_certificates(identity.roots()?)
         .with_client_auth_cert(identity.chain(), identity.key())?;
     tls.alpn_protocols = vec![ALPN.to_vec()];
+    tls.enable_early_data = true;
+    tls.resumption = Resumption::in_memory_sessions(SESSIONS);
     let crypto = QuicClientConfig::try_from(tls)
         .map_err(|error| rustls::Error::General(format!("TLS settings unfit for QUIC: {error}")))?;
     let mut config = ClientConfig::new(Arc::new(crypto));

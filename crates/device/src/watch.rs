@@ -91,9 +91,17 @@ pub struct Stats {
     pub wire_bytes_sent: u64,
     /// UDP payload bytes received.
     pub wire_bytes_received: u64,
+    /// UDP datagrams sent.
+    pub datagrams_sent: u64,
+    /// UDP datagrams received.
+    pub datagrams_received: u64,
+    /// Connections whose first packets carried data already, by resuming an earlier session (0-RTT).
+    pub zero_rtt_offered: u64,
+    /// Of those, connections whose server took that data.
+    pub zero_rtt_accepted: u64,
     /// Batches written to the connection, repetitions included.
     pub batches_sent: u64,
-    /// Of those, batches that had been written before.
+    /// Of those, batches that had been written before; those do not count whose server did not take 0-RTT data.
     pub batches_resent: u64,
     /// Batches acked as durable.
     pub batches_acked: u64,
@@ -118,9 +126,13 @@ pub struct Stats {
 }
 
 impl Stats {
-    fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.wire_bytes_sent += other.wire_bytes_sent;
         self.wire_bytes_received += other.wire_bytes_received;
+        self.datagrams_sent += other.datagrams_sent;
+        self.datagrams_received += other.datagrams_received;
+        self.zero_rtt_offered += other.zero_rtt_offered;
+        self.zero_rtt_accepted += other.zero_rtt_accepted;
         self.batches_sent += other.batches_sent;
         self.batches_resent += other.batches_resent;
         self.batches_acked += other.batches_acked;

@@ -3,15 +3,18 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, TransportErrorCode};
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, TransportErrorCode, ZeroRttAccepted};
+use tokio::time::Instant;
 
 use crate::event::Disconnect;
 use crate::transport::{self, Family};
 
-/// How long the first attempt may take; each one after it twice as long, up to [`MAX_ATTEMPT`].
+/// How long the first attempts may take, for as long as an outage may be a restart; each one after them twice as long,
+/// up to [`MAX_ATTEMPT`].
 ///
 /// Short, because an attempt that began before a server was up learns of it only by its next retransmission.
-const FIRST_ATTEMPT: Duration = Duration::from_secs(2);
+const FIRST_ATTEMPT: Duration = Duration::from_millis(1500);
+const FIRST_ATTEMPTS: u32 = 5;
 const MAX_ATTEMPT: Duration = Duration::from_secs(10);
 
 /// TLS alerts, as QUIC carries them (RFC 9001, section 4.8): a certificate that the other side does not accept.
@@ -27,17 +30,19 @@ pub(super) struct Dialer {
     /// Shared by the caller, or made on the first dial.
     endpoint: Option<Endpoint>,
     owns_endpoint: bool,
-    attempt: Duration,
+    /// Attempts since the server was last heard.
+    unanswered: u32,
 }
 
 impl Dialer {
     pub(super) fn new(server: &str, endpoint: Option<Endpoint>, config: ClientConfig) -> Self {
         let owns_endpoint = endpoint.is_none();
-        Self { server: server.to_owned(), config, endpoint, owns_endpoint, attempt: FIRST_ATTEMPT }
+        Self { server: server.to_owned(), config, endpoint, owns_endpoint, unanswered: 0 }
     }
 
-    /// One attempt to connect.
-    pub(super) async fn dial(&mut self) -> Result<Connection, Disconnect> {
+    /// One attempt to connect. Where an earlier session can be resumed, the connection is ready before the server has
+    /// answered.
+    pub(super) async fn dial(&mut self) -> Result<(Connection, Option<FirstFlight>), Disconnect> {
         let unresolved = |reason: String| Disconnect::Unresolved { server: self.server.clone(), reason };
         let host = host_of(&self.server).ok_or_else(|| unresolved("expected host:port".into()))?;
         let addresses =
@@ -55,17 +60,34 @@ impl Dialer {
         let connecting = endpoint
             .connect_with(self.config.clone(), address, host)
             .map_err(|error| unresolved(error.to_string()))?;
-        match tokio::time::timeout(self.attempt, connecting).await {
+        let connecting = match connecting.into_0rtt() {
+            Ok((connection, accepted)) => {
+                let answer_by = Instant::now() + self.patience();
+                return Ok((connection, Some(FirstFlight { accepted, answer_by })));
+            }
+            Err(connecting) => connecting,
+        };
+        match tokio::time::timeout(self.patience(), connecting).await {
             Ok(Ok(connection)) => {
-                self.attempt = FIRST_ATTEMPT;
-                Ok(connection)
+                self.answered(true);
+                Ok((connection, None))
             }
             Ok(Err(ConnectionError::TimedOut)) | Err(_) => {
-                self.attempt = (self.attempt * 2).min(MAX_ATTEMPT);
+                self.answered(false);
                 Err(Disconnect::Unreachable { server: self.server.clone() })
             }
             Ok(Err(error)) => Err(meaning_of(&error)),
         }
+    }
+
+    /// An attempt was answered, or not in time.
+    pub(super) fn answered(&mut self, answered: bool) {
+        self.unanswered = if answered { 0 } else { self.unanswered.saturating_add(1) };
+    }
+
+    fn patience(&self) -> Duration {
+        let doublings = (self.unanswered + 1).saturating_sub(FIRST_ATTEMPTS).min(u32::BITS - 1);
+        FIRST_ATTEMPT.saturating_mul(1 << doublings).min(MAX_ATTEMPT)
     }
 
     /// Lets the last goodbyes out of a socket of our own before it is closed.
@@ -75,6 +97,14 @@ impl Dialer {
             let _ = tokio::time::timeout(PATIENCE, endpoint.wait_idle()).await;
         }
     }
+}
+
+/// What is sent before the server has answered, on the word of an earlier session (0-RTT).
+pub(super) struct FirstFlight {
+    /// Resolves with the handshake: whether the server took it. False also when the connection ended.
+    pub(super) accepted: ZeroRttAccepted,
+    /// When to give up waiting.
+    pub(super) answer_by: Instant,
 }
 
 /// What the end of a connection means to a person.

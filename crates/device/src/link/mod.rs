@@ -3,10 +3,12 @@
 //! - [`dial`]: from an address to an open connection, and what an error means to a person
 //! - [`pump`]: one connection from `Hello` to its end: batches out, acks in
 //! - [`silence`]: noticing a dead path soon
+//! - [`wait`]: the time between two connections
 
 mod dial;
 mod pump;
 mod silence;
+mod wait;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,16 +19,14 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::channel::Channel;
-use crate::config::{Backoff, Config};
+use crate::config::Config;
 use crate::error::ConnectError;
 use crate::event::{Disconnect, Event};
 use crate::spool::class::{Class, InFlight};
 use crate::transport;
 use crate::watch::{Stats, Watchers};
 use dial::Dialer;
-
-/// A connection that lasted this long was a good one: the next attempt starts from the shortest wait again.
-const STEADY: Duration = Duration::from_secs(5);
+use wait::Wait;
 
 /// What devices, recorders and the connection's task share.
 pub(crate) struct Link {
@@ -44,29 +44,41 @@ pub(crate) struct Link {
     stopped: watch::Sender<bool>,
 }
 
-/// Bytes on the wire: of past connections, and the present one to be asked.
+/// What went over the wire: on past connections, and on the newest, which is asked.
 #[derive(Default)]
 struct Traffic {
-    sent: u64,
-    received: u64,
-    present: Option<quinn::Connection>,
+    past: Stats,
+    newest: Option<quinn::Connection>,
 }
 
 impl Traffic {
-    fn end_present(&mut self) {
-        if let Some(connection) = self.present.take() {
-            let stats = connection.stats();
-            self.sent += stats.udp_tx.bytes;
-            self.received += stats.udp_rx.bytes;
+    fn total(&self) -> Stats {
+        let mut total = self.past;
+        if let Some(connection) = &self.newest {
+            let quinn::ConnectionStats { udp_tx: sent, udp_rx: received, .. } = connection.stats();
+            total.wire_bytes_sent += sent.bytes;
+            total.wire_bytes_received += received.bytes;
+            total.datagrams_sent += sent.datagrams;
+            total.datagrams_received += received.datagrams;
         }
+        total
+    }
+
+    /// The one before goes on counting until here: its last packet leaves after it was closed.
+    fn begin(&mut self, connection: quinn::Connection) {
+        self.past = self.total();
+        self.newest = Some(connection);
     }
 }
 
 impl Link {
     /// Starts the task that keeps the connection.
     pub(crate) fn start(config: Config) -> Result<Arc<Self>, ConnectError> {
-        let dialer =
-            Dialer::new(&config.server, config.endpoint.clone(), transport::client_config(&config.identity)?);
+        let mut tls = transport::client_config(&config.identity)?;
+        if config.on_demand.is_some() {
+            tls.transport_config(Arc::new(transport::on_demand_config()));
+        }
+        let dialer = Dialer::new(&config.server, config.endpoint.clone(), tls);
         let link = Arc::new(Self {
             config,
             watchers: Watchers::default(),
@@ -134,14 +146,9 @@ impl Link {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let traffic = locked(&self.traffic);
-        let present = traffic.present.as_ref().map(quinn::Connection::stats);
-        let (sent, received) = present.map_or((0, 0), |stats| (stats.udp_tx.bytes, stats.udp_rx.bytes));
-        Stats {
-            wire_bytes_sent: traffic.sent + sent,
-            wire_bytes_received: traffic.received + received,
-            ..self.watchers.stats()
-        }
+        let mut stats = self.watchers.stats();
+        stats.add(&locked(&self.traffic).total());
+        stats
     }
 
     pub(crate) fn last_error(&self) -> Option<String> {
@@ -156,6 +163,40 @@ impl Link {
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
         self.wake.notify_one();
+    }
+
+    /// When a device needs a connection, if one does.
+    fn demand(&self, now: Instant) -> Option<Instant> {
+        let demands = self.all().into_iter().filter_map(|channel| channel.demand(now.into_std()));
+        demands.min().map(Instant::from_std)
+    }
+
+    fn is_demanded(&self, now: Instant) -> bool {
+        self.demand(now).is_some_and(|at| at <= now)
+    }
+
+    /// Whether a connection on demand ended because nobody needed it: closed for that reason, or left to time out.
+    fn has_slept(&self, ended: &Ended, now: Instant) -> bool {
+        let left = self.config.on_demand.is_some() && !self.is_demanded(now);
+        ended.reason == Disconnect::Idle || left && ended.reason == Disconnect::Silent
+    }
+
+    /// Waits until a device needs a connection, or the link is to stop.
+    async fn demanded(&self) {
+        while !self.is_stopping() {
+            // Every device is looked at below; whoever comes after this wakes the link anew.
+            for class in Class::ALL {
+                while let Some(channel) = self.next_ready(class) {
+                    channel.begin_service(class);
+                }
+            }
+            let now = Instant::now();
+            match self.demand(now) {
+                Some(at) if at <= now => return,
+                Some(at) => drop(tokio::time::timeout_at(at, self.wake.notified()).await),
+                None => self.wake.notified().await,
+            }
+        }
     }
 
     fn is_stopping(&self) -> bool {
@@ -209,6 +250,12 @@ async fn run(duty: LastDuty, mut dialer: Dialer) {
     let link = &duty.0;
     let mut wait = Wait::new(link.config.backoff);
     while !link.is_stopping() {
+        if link.config.on_demand.is_some() {
+            link.demanded().await;
+            if link.is_stopping() {
+                break;
+            }
+        }
         let began = Instant::now();
         let ended = connect_once(link, &mut dialer).await;
         for channel in link.all() {
@@ -217,10 +264,14 @@ async fn run(duty: LastDuty, mut dialer: Dialer) {
         if link.is_stopping() {
             break;
         }
-        if began.elapsed() >= STEADY {
+        let now = Instant::now();
+        if link.has_slept(&ended, now) {
             wait.reset();
+            link.watchers.event(Event::Disconnected { reason: Disconnect::Idle, retry_in: Duration::ZERO });
+            continue;
         }
-        let retry_in = wait.next().max(ended.retry_after.unwrap_or_default());
+        wait.ended(began, now);
+        let retry_in = wait.next(now, ended.retry_after);
         tracing::debug!(reason = %ended.reason, ?retry_in, "disconnected");
         link.set_error(ended.reason.to_string());
         link.watchers.event(Event::Disconnected { reason: ended.reason, retry_in });
@@ -233,59 +284,16 @@ async fn run(duty: LastDuty, mut dialer: Dialer) {
 /// One connection from the attempt to its end.
 async fn connect_once(link: &Arc<Link>, dialer: &mut Dialer) -> Ended {
     let mut stop = link.stop.subscribe();
-    let connection = tokio::select! {
+    let (connection, first_flight) = tokio::select! {
         dialed = dialer.dial() => match dialed {
-            Ok(connection) => connection,
+            Ok(dialed) => dialed,
             Err(reason) => return reason.into(),
         },
         _ = stop.wait_for(|stop| *stop) => return Disconnect::Lost { reason: "stopped".into() }.into(),
     };
-    locked(&link.traffic).present = Some(connection.clone());
-    let ended = pump::run(link, &connection).await;
+    locked(&link.traffic).begin(connection.clone());
+    let ended = pump::run(link, &connection, first_flight).await;
+    dialer.answered(!matches!(ended.reason, Disconnect::Unreachable { .. }));
     connection.close(0u32.into(), b"");
-    locked(&link.traffic).end_present();
     ended
-}
-
-/// Jittered exponential backoff.
-struct Wait {
-    bounds: Backoff,
-    next: Duration,
-}
-
-impl Wait {
-    fn new(bounds: Backoff) -> Self {
-        Self { bounds, next: bounds.min }
-    }
-
-    fn reset(&mut self) {
-        self.next = self.bounds.min;
-    }
-
-    fn next(&mut self) -> Duration {
-        let full = self.next.min(self.bounds.max);
-        self.next = full.saturating_mul(2).min(self.bounds.max);
-        let mut random = [0; 4];
-        // Without random numbers devices merely come back at the same time.
-        let _ = getrandom::fill(&mut random);
-        let share = f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX);
-        full.mul_f64(0.5 + share / 2.0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_double_up_to_the_bound_and_start_over() {
-        let bounds = Backoff { min: Duration::from_millis(50), max: Duration::from_millis(300) };
-        let mut wait = Wait::new(bounds);
-        for full in [50, 100, 200, 300, 300] {
-            let waited = wait.next().as_millis();
-            assert!((full / 2..=full).contains(&waited), "{waited} of {full}");
-        }
-        wait.reset();
-        assert!(wait.next() <= bounds.min);
-    }
 }

@@ -14,11 +14,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use icecore_wire::{Ack, ClientEvent, ClientSession, Disposition, Epoch, Nack, Pace, SessionError, limits};
-use quinn::{Connection, RecvStream, SendStream};
+use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tokio::time::Instant;
 
 use self::outflow::{CONTROL_PRIORITY, Lane};
-use super::dial::meaning_of;
+use super::dial::{FirstFlight, meaning_of};
 use super::silence::Silence;
 use super::{Ended, Link};
 use crate::channel::Channel;
@@ -36,16 +36,35 @@ const BYE: Duration = Duration::from_millis(500);
 const READ_BYTES: usize = 64 << 10;
 
 /// Runs the session on an open connection until it ends.
-pub(super) async fn run(link: &Arc<Link>, connection: &Connection) -> Ended {
-    let control = match connection.open_bi().await {
-        Ok(control) => control,
-        Err(error) => return meaning_of(&error).into(),
-    };
-    // Fails for a closed stream only.
-    let _ = control.0.set_priority(CONTROL_PRIORITY);
-    let mut pump = Pump::new(link, connection);
-    match pump.drive(control).await {
-        Err(ended) => pump.farewell.take().unwrap_or(ended),
+pub(super) async fn run(
+    link: &Arc<Link>,
+    connection: &Connection,
+    mut first_flight: Option<FirstFlight>,
+) -> Ended {
+    loop {
+        let mut pump = Pump::new(link, connection, first_flight.take());
+        match pump.begin().await {
+            Err(Stop::Ended(ended)) => return pump.farewell.take().unwrap_or(ended),
+            // The connection stands; everything is said again on new streams.
+            Err(Stop::NotTaken) => {
+                for channel in link.all() {
+                    channel.update(|outbox, _| outbox.take_back());
+                }
+            }
+        }
+    }
+}
+
+/// Why a session stops.
+enum Stop {
+    Ended(Ended),
+    /// The server took nothing of the first flight.
+    NotTaken,
+}
+
+impl From<Ended> for Stop {
+    fn from(ended: Ended) -> Self {
+        Self::Ended(ended)
     }
 }
 
@@ -53,6 +72,8 @@ struct Pump<'a> {
     link: &'a Arc<Link>,
     connection: &'a Connection,
     session: ClientSession,
+    /// Set until the server has answered what was sent before it had.
+    first_flight: Option<FirstFlight>,
     /// The session's clock starts here.
     origin: Instant,
     aliases: HashMap<u32, (Arc<Channel>, Epoch)>,
@@ -71,10 +92,12 @@ struct Pump<'a> {
     silence: Silence,
     /// Why the server is about to end the connection, if it said so.
     farewell: Option<Ended>,
+    /// Since when nothing is left to do on a connection on demand.
+    idle_since: Option<Instant>,
 }
 
 impl<'a> Pump<'a> {
-    fn new(link: &'a Arc<Link>, connection: &'a Connection) -> Self {
+    fn new(link: &'a Arc<Link>, connection: &'a Connection, first_flight: Option<FirstFlight>) -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // A clock beyond the year 2262 is no clock.
         let device_time = i64::try_from(since_epoch.as_nanos()).unwrap_or(0);
@@ -82,6 +105,7 @@ impl<'a> Pump<'a> {
             link,
             connection,
             session: ClientSession::new(SDK, device_time, Duration::ZERO),
+            first_flight,
             origin: Instant::now(),
             aliases: HashMap::new(),
             later: BTreeMap::new(),
@@ -93,30 +117,44 @@ impl<'a> Pump<'a> {
             outgoing: Vec::new(),
             silence: Silence::default(),
             farewell: None,
+            idle_since: None,
         }
     }
 
+    /// Opens the streams and drives them. Both at once: in a first flight, whatever is opened later might already be
+    /// open to a server that took nothing of it.
+    async fn begin(&mut self) -> Result<Infallible, Stop> {
+        let opened = tokio::try_join!(self.connection.open_bi(), Lane::open(Class::Live, self.connection));
+        let (control, live) = opened.map_err(|error| Ended::from(meaning_of(&error)))?;
+        // Fails for a closed stream only.
+        let _ = control.0.set_priority(CONTROL_PRIORITY);
+        for channel in self.link.all() {
+            self.look_again_at_refused(&channel);
+            channel.signal();
+        }
+        self.drive(control, live).await
+    }
+
     /// Reads, serves and writes until the connection ends.
-    async fn drive(&mut self, control: (SendStream, RecvStream)) -> Result<Infallible, Ended> {
+    async fn drive(&mut self, control: (SendStream, RecvStream), mut live: Lane) -> Result<Infallible, Stop> {
         let (mut control_out, mut control_in) = control;
-        let (mut live, mut backlog) = (Lane::new(Class::Live), Lane::new(Class::Backlog));
+        let mut backlog = Lane::new(Class::Backlog);
         let mut control = Bytes::new();
         let timer = tokio::time::sleep_until(self.origin);
         tokio::pin!(timer);
-        for channel in self.link.all() {
-            channel.signal();
-        }
         loop {
             self.fill(&mut live);
             self.fill(&mut backlog);
             if self.link.is_stopping() {
-                return Err(self.say_bye(control_out, &control).await);
-            }
-            if self.farewell.is_some() && live.is_empty() && backlog.is_empty() && self.in_flight() == 0 {
-                return Err(lost("the server is stopping, and everything is acked"));
+                return Err(self.say_bye(control_out, &control).await.into());
             }
             if control.is_empty() {
                 control = self.session.take_control().into();
+            }
+            if live.is_empty() && backlog.is_empty() && control.is_empty() && self.in_flight() == 0 {
+                self.nothing_left()?;
+            } else {
+                self.idle_since = None;
             }
             let deadline = self.deadline();
             if timer.is_elapsed() || deadline < timer.deadline() {
@@ -124,9 +162,10 @@ impl<'a> Pump<'a> {
             }
             tokio::select! {
                 biased;
+                taken = answer(&mut self.first_flight) => self.answered(taken)?,
                 read = control_in.read_chunk(READ_BYTES, true) => match read {
                     Ok(Some(chunk)) => self.received(&chunk.bytes)?,
-                    Ok(None) => return Err(lost("the server closed the control stream")),
+                    Ok(None) => return Err(lost("the server closed the control stream").into()),
                     Err(error) => return Err(self.end_of(&error)),
                 },
                 written = control_out.write_chunks(slice::from_mut(&mut control)), if !control.is_empty() => {
@@ -144,11 +183,49 @@ impl<'a> Pump<'a> {
         }
     }
 
+    /// The handshake is over.
+    fn answered(&mut self, taken: bool) -> Result<(), Stop> {
+        self.first_flight = None;
+        let closed = self.connection.close_reason();
+        let mut report = self.link.watchers.report();
+        report.stats.zero_rtt_offered = u64::from(closed.is_none());
+        report.stats.zero_rtt_accepted = u64::from(taken);
+        self.link.watchers.publish(&report);
+        match closed {
+            Some(ConnectionError::TimedOut) => Err(self.unreachable()),
+            Some(reason) => Err(Ended::from(meaning_of(&reason)).into()),
+            None if taken => Ok(()),
+            None => Err(Stop::NotTaken),
+        }
+    }
+
+    fn unreachable(&self) -> Stop {
+        Ended::from(Disconnect::Unreachable { server: self.link.config.server.clone() }).into()
+    }
+
+    /// Everything is acked: the end, if the server is about to stop, or nobody needs the connection any more.
+    fn nothing_left(&mut self) -> Result<(), Ended> {
+        if self.farewell.is_some() {
+            return Err(lost("the server is stopping, and everything is acked"));
+        }
+        let Some(linger) = self.link.config.on_demand else { return Ok(()) };
+        let now = Instant::now();
+        if self.first_flight.is_some() || self.link.is_demanded(now) {
+            self.idle_since = None;
+            return Ok(());
+        }
+        if now >= *self.idle_since.get_or_insert(now) + linger {
+            return Err(Disconnect::Idle.into());
+        }
+        Ok(())
+    }
+
     /// What an error on a stream means: usually that the connection is gone, and that says why.
-    fn end_of(&self, error: &dyn std::error::Error) -> Ended {
+    fn end_of(&self, error: &dyn std::error::Error) -> Stop {
         match self.connection.close_reason() {
-            Some(reason) => meaning_of(&reason).into(),
-            None => lost(&error.to_string()),
+            Some(reason) => Ended::from(meaning_of(&reason)).into(),
+            None if self.first_flight.is_some() => Stop::NotTaken,
+            None => lost(&error.to_string()).into(),
         }
     }
 
@@ -244,12 +321,17 @@ impl<'a> Pump<'a> {
         const IDLE: Duration = Duration::from_secs(3600);
         let session = self.session.deadline().map(|deadline| self.origin + deadline);
         let later = self.later.keys().next().map(|(at, _)| *at);
-        let all = [session, later, self.hold_until, self.silence.deadline()];
+        let answer = self.first_flight.as_ref().map(|flight| flight.answer_by);
+        let idle = self.idle_since.zip(self.link.config.on_demand).map(|(since, linger)| since + linger);
+        let all = [session, later, answer, idle, self.hold_until, self.silence.deadline()];
         all.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + IDLE)
     }
 
-    fn time_passed(&mut self) -> Result<(), Ended> {
+    fn time_passed(&mut self) -> Result<(), Stop> {
         let now = Instant::now();
+        if self.first_flight.as_ref().is_some_and(|flight| flight.answer_by <= now) {
+            return Err(self.unreachable());
+        }
         self.session.handle_timeout(now - self.origin).map_err(|error| self.violated(&error))?;
         if self.hold_until.is_some_and(|until| until <= now) {
             self.hold_until = None;
@@ -258,9 +340,17 @@ impl<'a> Pump<'a> {
             entry.remove().signal();
         }
         if self.silence.is_dead(self.connection, self.in_flight() > 0, now) {
-            return Err(Disconnect::Silent.into());
+            return Err(Ended::from(Disconnect::Silent).into());
         }
         Ok(())
+    }
+}
+
+/// Whether the server took the first flight, when it has answered. Without one there is nothing to wait for.
+async fn answer(first_flight: &mut Option<FirstFlight>) -> bool {
+    match first_flight {
+        Some(flight) => (&mut flight.accepted).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -68,6 +68,12 @@ impl Outbox {
         Self { device, queues, backing, in_flight, digests: false, closed: false, failure: None }
     }
 
+    /// The server may have what is still to be cut.
+    pub(crate) fn repeating(mut self) -> Self {
+        self.current().repeats = true;
+        self
+    }
+
     /// Computes the digest of every batch from here on.
     pub(crate) fn with_digests(self, digests: bool) -> Self {
         Self { digests, ..self }
@@ -199,6 +205,7 @@ impl Outbox {
     /// The server attached an epoch, and says what it has of it.
     pub(crate) fn attached(&mut self, epoch: Epoch, attached: &Attached, now: Instant, report: &mut Report) {
         let Some(queue) = self.queue(epoch) else { return };
+        let early = matches!(queue.attachment, Attachment::Early(_));
         queue.attached(attached.alias, &attached.stored, &attached.settled);
         let device = self.device.clone();
         report.event(|| {
@@ -209,7 +216,9 @@ impl Outbox {
         self.reached(epoch, Level::Settled, &attached.settled, now, report);
         self.reached(epoch, Level::Archived, &attached.archived, now, report);
         self.report_lost(epoch, attached, report);
-        self.set_backlog_apart(epoch);
+        if !early {
+            self.set_backlog_apart(epoch);
+        }
     }
 
     /// What is left of an older epoch, or has piled up in the present one, goes behind what is cut from here on.
@@ -315,10 +324,7 @@ impl Outbox {
     fn report_lost(&mut self, epoch: Epoch, attached: &Attached, report: &mut Report) {
         let device = self.device.clone();
         let Some(queue) = self.queue(epoch) else { return };
-        let mut lost = queue.absent();
-        for known in [&attached.stored, &attached.settled, &attached.archived] {
-            lost.remove_all(known);
-        }
+        let lost = queue.lost(attached);
         queue.dropped.insert_all(&lost);
         queue.unreported.insert_all(&lost);
         report.stats.events_dropped += lost.count();
@@ -333,6 +339,18 @@ impl Outbox {
         for queue in &mut self.queues {
             self.in_flight.subtract(queue.rewind());
         }
+    }
+
+    /// The server took nothing of the first flight; it counts as never sent.
+    pub(crate) fn take_back(&mut self) {
+        for queue in &mut self.queues {
+            self.in_flight.subtract(queue.take_back());
+        }
+    }
+
+    /// When the server is to hear of this device, if it has anything to say.
+    pub(crate) fn demand(&self, now: Instant) -> Option<Instant> {
+        self.queues.iter().filter_map(|queue| queue.demand(now)).min()
     }
 
     /// The server refused the epoch for now: asks again at `until`, and gives up what was in memory for it.

@@ -2,102 +2,36 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Instant;
 
-use icecore_wire::{Epoch, Level, Payload, Schema, SequenceRanges};
+use icecore_wire::{Attached, Epoch, Level, Payload, SequenceRanges};
 
 use super::class::{ByClass, Class};
 
-/// A batch that waits for its ack.
-#[derive(Debug)]
-pub(crate) struct Queued {
-    pub(crate) first: u64,
-    pub(crate) count: u32,
-    /// Bytes of the payload.
-    pub(crate) length: u32,
-    pub(crate) schema: Arc<Schema>,
-    /// `None` while it is only on disk.
-    pub(crate) payload: Option<Payload>,
-    /// Where it lies on disk; meaningless for a spool in memory.
-    pub(crate) place: Place,
-    pub(crate) state: State,
-    pub(crate) sent_before: bool,
-}
+mod entry;
 
-/// Where a payload lies on disk.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) segment: u64,
-    /// Of the payload's first byte.
-    pub(crate) offset: u64,
-}
-
-/// How far a batch has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
-    /// Not fsynced yet, so it must not be sent.
-    Unsynced,
-    /// To be sent.
-    Waiting,
-    /// On its way on the present connection.
-    Sent(Instant),
-    /// The server wants it again, but not before this time.
-    Deferred(Instant),
-    /// Done; kept as a placeholder until the batches before it are done too.
-    Settled,
-}
-
-impl Queued {
-    pub(crate) fn range(&self) -> Range<u64> {
-        self.first..self.end()
-    }
-
-    fn end(&self) -> u64 {
-        self.first + u64::from(self.count)
-    }
-
-    /// Bytes that count as in flight because of this batch.
-    fn in_flight(&self) -> usize {
-        if matches!(self.state, State::Sent(_)) { self.length as usize } else { 0 }
-    }
-
-    /// Bytes in memory because of this batch.
-    fn held(&self) -> usize {
-        self.payload.as_ref().map_or(0, |payload| payload.len())
-    }
-
-    /// Whether the server wants it again now.
-    fn is_due(&self, now: Instant) -> bool {
-        matches!(self.state, State::Deferred(until) if until <= now)
-    }
-
-    /// Lets go of the payload if the batch waits to be sent; returns its bytes.
-    fn unload(&mut self) -> usize {
-        if self.state != State::Waiting {
-            return 0;
-        }
-        self.payload.take().map_or(0, |payload| payload.len())
-    }
-}
+pub(crate) use entry::{Outgoing, Place, Queued, State};
 
 /// What the connection knows about the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Attachment {
     Detached,
     Asked,
+    /// Asked, and batches go ahead of the answer.
+    Early(u32),
     Attached(u32),
     /// The server refused; ask again at this time.
     Refused(Instant),
 }
 
-/// A batch on its way to the link.
-#[derive(Debug)]
-pub(crate) struct Outgoing {
-    pub(crate) alias: u32,
-    pub(crate) schema: Arc<Schema>,
-    pub(crate) payload: Payload,
-    pub(crate) resent: bool,
+impl Attachment {
+    /// The alias under which batches may be sent.
+    pub(crate) fn alias(self) -> Option<u32> {
+        match self {
+            Self::Early(alias) | Self::Attached(alias) => Some(alias),
+            Self::Detached | Self::Asked | Self::Refused(_) => None,
+        }
+    }
 }
 
 /// Unsettled batches that are little enough to be sent as live ones when an epoch is attached: more is backlog.
@@ -123,8 +57,12 @@ pub(crate) struct EpochQueue {
     pub(crate) archived: SequenceRanges,
     /// Sequences that will never be stored: refused, or dropped and settled.
     pub(crate) given_up: SequenceRanges,
-    /// What the server has of batches that are still to be cut: a source that is read again makes the same ones.
+    /// Whether the server may have what is still to be cut: a source that is read again makes the same batches.
+    pub(crate) repeats: bool,
+    /// What the server has of batches that are still to be cut.
     ahead: Vec<(Level, SequenceRanges)>,
+    /// Cut before the present connection asked to attach, and not here by then: settled, or lost with a damaged file.
+    absent: SequenceRanges,
     entries: VecDeque<Queued>,
     /// Entries before this index are backlog.
     live_from: usize,
@@ -146,7 +84,9 @@ impl EpochQueue {
             unreported: SequenceRanges::new(),
             archived: SequenceRanges::new(),
             given_up: SequenceRanges::new(),
+            repeats: false,
             ahead: Vec::new(),
+            absent: SequenceRanges::new(),
             entries: VecDeque::new(),
             live_from: 0,
             cursor: ByClass::default(),
@@ -211,6 +151,14 @@ impl EpochQueue {
         self.cursor[class]..self.extent(class).end
     }
 
+    /// The link asked to attach. Batches may go ahead of the answer if all are new to the server, and few.
+    pub(crate) fn asked(&mut self, alias: u32, is_current: bool) {
+        self.absent = self.find_absent();
+        let new = |batch: &Queued| !batch.sent_before && batch.payload.is_some();
+        let early = is_current && !self.repeats && !self.is_piled_up() && self.iter().all(new);
+        self.attachment = if early { Attachment::Early(alias) } else { Attachment::Asked };
+    }
+
     /// Remembers what the server has beyond the batches cut so far.
     pub(crate) fn attached(&mut self, alias: u32, stored: &SequenceRanges, settled: &SequenceRanges) {
         self.attachment = Attachment::Attached(alias);
@@ -227,6 +175,17 @@ impl EpochQueue {
     /// Batches that are not settled.
     pub(crate) fn unsettled(&self) -> usize {
         self.unsettled
+    }
+
+    /// When the server is to hear of this epoch, if it has anything to say.
+    pub(crate) fn demand(&self, now: Instant) -> Option<Instant> {
+        // They are in order: what is behind one that was not fsynced was not either.
+        let all_unsynced = self.entries.front().is_none_or(|entry| entry.state == State::Unsynced);
+        match self.attachment {
+            _ if all_unsynced && self.dropped.is_empty() => None,
+            Attachment::Refused(until) => Some(until.max(now)),
+            _ => Some(now),
+        }
     }
 
     /// Whether the server need not hear of this epoch any more.
@@ -257,13 +216,13 @@ impl EpochQueue {
         budget: usize,
         out: &mut Vec<Outgoing>,
     ) -> usize {
-        let Attachment::Attached(alias) = self.attachment else { return 0 };
+        let Some(alias) = self.attachment.alias() else { return 0 };
         let Range { start, end } = self.extent(class);
         let mut cursor = self.cursor[class];
         let mut taken = 0;
         if self.deferred > 0 {
             for entry in self.entries.range_mut(start..cursor) {
-                if entry.is_due(now) && taken < budget && send(entry, alias, now, out) {
+                if entry.is_due(now) && taken < budget && entry.send(alias, now, out) {
                     self.deferred -= 1;
                     taken += entry.length as usize;
                 }
@@ -274,7 +233,7 @@ impl EpochQueue {
             match entry.state {
                 State::Unsynced => break,
                 State::Waiting => {
-                    if !send(entry, alias, now, out) {
+                    if !entry.send(alias, now, out) {
                         break;
                     }
                     taken += entry.length as usize;
@@ -289,7 +248,7 @@ impl EpochQueue {
 
     /// Whether [`EpochQueue::take`] would find something.
     pub(crate) fn is_sendable(&self, class: Class, now: Instant) -> bool {
-        if !matches!(self.attachment, Attachment::Attached(_)) {
+        if self.attachment.alias().is_none() {
             return false;
         }
         let ready = |entry: &Queued| entry.state == State::Waiting && entry.payload.is_some();
@@ -454,9 +413,20 @@ impl EpochQueue {
         }
         self.set_live();
         self.deferred = 0;
-        self.attachment = Attachment::Detached;
+        // A refusal outlasts the connection that brought it.
+        if !matches!(self.attachment, Attachment::Refused(_)) {
+            self.attachment = Attachment::Detached;
+        }
         self.unreported = self.dropped.clone();
         in_flight
+    }
+
+    /// The server took nothing of what was sent: it counts as never sent. Returns the bytes that were in flight.
+    pub(crate) fn take_back(&mut self) -> ByClass {
+        for entry in self.entries.iter_mut().filter(|entry| matches!(entry.state, State::Sent(_))) {
+            entry.sent_before = false;
+        }
+        self.rewind()
     }
 
     /// Sequences below `end` that are not archived yet and may still be.
@@ -468,8 +438,17 @@ impl EpochQueue {
         unarchived
     }
 
-    /// Sequences that were cut and are not here any more: settled, or lost with a damaged file.
-    pub(crate) fn absent(&self) -> SequenceRanges {
+    /// Sequences that neither this side nor the server has, by what the server knew when it attached the epoch.
+    pub(crate) fn lost(&self, attached: &Attached) -> SequenceRanges {
+        let mut lost = self.absent.clone();
+        for known in [&attached.stored, &attached.settled, &attached.archived, &self.dropped] {
+            lost.remove_all(known);
+        }
+        lost
+    }
+
+    /// Sequences that were cut and are not here any more.
+    fn find_absent(&self) -> SequenceRanges {
         let mut absent = SequenceRanges::from(0..self.next_sequence);
         absent.remove_all(&self.dropped);
         for entry in self.iter() {
@@ -477,16 +456,6 @@ impl EpochQueue {
         }
         absent
     }
-}
-
-/// Hands one batch out, if its payload is in memory.
-fn send(entry: &mut Queued, alias: u32, now: Instant, out: &mut Vec<Outgoing>) -> bool {
-    let Some(payload) = &entry.payload else { return false };
-    let (schema, payload) = (Arc::clone(&entry.schema), payload.clone());
-    out.push(Outgoing { alias, schema, payload, resent: entry.sent_before });
-    entry.state = State::Sent(now);
-    entry.sent_before = true;
-    true
 }
 
 #[cfg(test)]

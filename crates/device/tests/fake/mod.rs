@@ -17,7 +17,7 @@ use quinn::{
     Connection, Endpoint, EndpointConfig, RecvStream, SendStream, ServerConfig, TransportConfig, VarInt,
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -64,6 +64,9 @@ impl Authority {
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain, key)
             .unwrap();
+        // Sessions are resumed within a life, in 0-RTT too.
+        tls.max_early_data_size = u32::MAX;
+        tls.session_storage = ServerSessionMemoryCache::new(256);
         tls.alpn_protocols = vec![icecore_device::transport::ALPN.to_vec()];
         let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(tls).unwrap();
         let mut config = ServerConfig::with_crypto(Arc::new(crypto));
@@ -87,6 +90,7 @@ pub(crate) struct Kept {
     pub(crate) number: u32,
     pub(crate) stored: SequenceRanges,
     pub(crate) settled: SequenceRanges,
+    pub(crate) archived: SequenceRanges,
     pub(crate) digests: BTreeMap<u64, Digest>,
     pub(crate) attached: u32,
 }
@@ -331,7 +335,7 @@ impl Session {
                     epoch_number: kept.number,
                     stored: kept.stored.clone(),
                     settled: kept.settled.clone(),
-                    archived: SequenceRanges::new(),
+                    archived: kept.archived.clone(),
                 });
             }
             ServerEvent::Dropped(dropped) => {

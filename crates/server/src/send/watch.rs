@@ -160,6 +160,7 @@ impl Watch {
             Disconnect::Unresolved { .. }
             | Disconnect::Unreachable { .. }
             | Disconnect::Silent
+            | Disconnect::Idle
             | Disconnect::GoAway { .. }
             | Disconnect::Lost { .. } => {
                 self.wait_because(problem);

@@ -16,16 +16,18 @@ use crate::spool::queue::Attachment;
 const REFUSED_RETRY: Duration = Duration::from_secs(30);
 
 impl Pump<'_> {
-    /// Asks to attach the epochs that are not and should be: the present one always, older ones while they have
-    /// something left to say.
+    /// Asks to attach the epochs that are not and should be: those that have something left to say, and the present one
+    /// in any case if the connection is kept.
     pub(super) fn attach(&mut self, channel: &Arc<Channel>, outbox: &mut Outbox, now: Instant) {
         for queue in outbox.queues_mut() {
-            let wanted = match queue.attachment {
-                Attachment::Detached => queue.epoch == channel.epoch || !queue.is_done(),
+            let may = match queue.attachment {
+                Attachment::Detached => true,
                 Attachment::Refused(until) => until <= now.into_std(),
-                Attachment::Asked | Attachment::Attached(_) => false,
+                Attachment::Asked | Attachment::Early(_) | Attachment::Attached(_) => false,
             };
-            if !wanted {
+            let is_current = queue.epoch == channel.epoch;
+            let idles_attached = is_current && (self.link.config.on_demand.is_none() || channel.is_asking());
+            if !may || queue.is_done() && !idles_attached {
                 continue;
             }
             if self.aliases.len() >= self.max_aliases && (queue.is_done() || !self.evict_idle(channel)) {
@@ -37,7 +39,20 @@ impl Pump<'_> {
             }
             let alias = self.session.attach(channel.name.clone(), queue.epoch);
             self.aliases.insert(alias, (Arc::clone(channel), queue.epoch));
-            queue.attachment = Attachment::Asked;
+            queue.asked(alias, is_current);
+        }
+    }
+
+    /// A refusal of an earlier connection still holds for its time.
+    pub(super) fn look_again_at_refused(&mut self, channel: &Arc<Channel>) {
+        let mut refused = Vec::new();
+        for queue in channel.outbox().queues() {
+            if let Attachment::Refused(until) = queue.attachment {
+                refused.push(until);
+            }
+        }
+        for until in refused {
+            self.look_again(until.into(), Arc::clone(channel));
         }
     }
 
@@ -61,7 +76,7 @@ impl Pump<'_> {
     /// Detaches a closed device.
     pub(super) fn let_go(&mut self, outbox: &mut Outbox) {
         for queue in outbox.queues() {
-            if let Attachment::Attached(alias) = queue.attachment {
+            if let Some(alias) = queue.attachment.alias() {
                 self.session.detach(alias);
                 self.aliases.remove(&alias);
             }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use icecore_wire::{BatchStreamWriter, PADDING};
-use quinn::{Connection, SendStream, WriteError};
+use quinn::{Connection, ConnectionError, SendStream, WriteError};
 use tokio::time::Instant;
 
 use super::Pump;
@@ -54,18 +54,20 @@ impl Lane {
         self.data.is_empty()
     }
 
+    /// With its stream opened already.
+    pub(super) async fn open(class: Class, connection: &Connection) -> Result<Self, ConnectionError> {
+        let stream = connection.open_uni().await?;
+        // Fails for a closed stream only.
+        let _ = stream.set_priority(if class == Class::Live { CONTROL_PRIORITY - 1 } else { 0 });
+        Ok(Self { stream: Some(stream), ..Self::new(class) })
+    }
+
     /// Gives some of the data to QUIC. What is not yet given when this is cancelled stays.
     pub(super) async fn write(&mut self, connection: &Connection) -> Result<(), WriteError> {
-        let stream = match &mut self.stream {
-            Some(stream) => stream,
-            none => {
-                let stream = connection.open_uni().await?;
-                let priority = if self.class == Class::Live { CONTROL_PRIORITY - 1 } else { 0 };
-                // Fails for a closed stream only.
-                let _ = stream.set_priority(priority);
-                none.insert(stream)
-            }
-        };
+        if self.stream.is_none() {
+            self.stream = Self::open(self.class, connection).await?.stream;
+        }
+        let Some(stream) = &mut self.stream else { return Ok(()) };
         stream.write_chunks(slice::from_mut(&mut self.data)).await.map(drop)
     }
 

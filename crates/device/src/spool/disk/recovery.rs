@@ -23,7 +23,7 @@ pub(super) struct Recovered {
 
 /// Reads all files of the spool in `dir`. What follows the first frame that is not intact is passed over: in the newest
 /// file of a run that was killed it is a batch that was never fsynced, hence never sent; elsewhere it is damage, and the
-/// sequences that went with it come up as [absent](EpochQueue::absent) when the server tells what it has.
+/// sequences that went with it come up as [lost](EpochQueue::lost) when the server tells what it has.
 pub(super) fn recover(dir: &Path) -> Result<Recovered, SpoolError> {
     let mut found = Recovered { queues: Vec::new(), files: VecDeque::new() };
     let mut dropped = Vec::new();

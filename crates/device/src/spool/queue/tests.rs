@@ -1,9 +1,10 @@
 //! The queue against a model that knows each batch by its number only.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use icecore_wire::{ColumnType, Field};
+use icecore_wire::{ColumnType, Field, Schema};
 use proptest::prelude::*;
 
 use super::*;
@@ -241,6 +242,6 @@ fn sequences_that_nobody_has_are_absent() {
     (0..4).for_each(|_| pair.push());
     pair.queue.settle(&range(1), |_| {});
     pair.queue.give_up(&range(2), |_| {});
-    assert_eq!(pair.queue.absent(), range(1).into());
+    assert_eq!(pair.queue.find_absent(), range(1).into());
     assert_eq!(pair.queue.unarchived(40).count(), 30);
 }
