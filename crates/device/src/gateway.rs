@@ -56,7 +56,8 @@ impl Gateway {
     ///
     /// The epoch must be a function of everything that decides the batches: the content, the schema, the cut
     /// ([`BatchPolicy::max_age`](crate::BatchPolicy::max_age) must be `None`). Sequences start at 0; what the server has
-    /// stored of the epoch is not sent again. The spool is in memory, `max_bytes` large.
+    /// stored of the epoch is not sent again, and what is not is sent in order. The spool is in memory, `max_bytes`
+    /// large.
     ///
     /// # Errors
     /// The gateway has the device already.

@@ -110,8 +110,11 @@ impl EpochQueue {
         self.held
     }
 
-    /// Whether what waits is more than a little.
+    /// Whether what waits is more than a little, and not a source that is read again: nothing of that is more urgent.
     pub(crate) fn is_piled_up(&self) -> bool {
+        if self.repeats {
+            return false;
+        }
         let bytes: usize = self.iter().take(LITTLE_BATCHES).map(|batch| batch.length as usize).sum();
         self.unsettled > LITTLE_BATCHES || bytes > LITTLE_BYTES
     }
