@@ -1,6 +1,7 @@
 //! The QUIC endpoint: binds, lets connections in, hands answers to their sessions, and stops in good order.
 
 mod keys;
+mod review;
 mod tickets;
 mod tls;
 mod transport;
@@ -17,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use keys::Keys;
+use tickets::Tickets;
 use tls::Verified;
 
 use crate::limits::Limiter;
@@ -155,6 +157,7 @@ pub struct Ingest {
     hub: Arc<Hub>,
     accepting: JoinHandle<()>,
     answering: JoinHandle<()>,
+    reviewing: JoinHandle<()>,
 }
 
 impl std::fmt::Debug for Ingest {
@@ -176,8 +179,8 @@ impl Ingest {
     ) -> Result<Self, IngestError> {
         let keys = Keys::load(&options.endpoint_keys)
             .map_err(|source| IngestError::Keys { path: options.endpoint_keys.clone(), source })?;
-        let verified = Arc::<Verified>::default();
-        let mut config = quinn::ServerConfig::new(tls::config(options, &verified)?, keys.token());
+        let (verified, tickets) = (Arc::<Verified>::default(), Arc::<Tickets>::default());
+        let mut config = quinn::ServerConfig::new(tls::config(options, &verified, &tickets)?, keys.token());
         config.transport_config(Arc::new(transport::config()));
         let bind = |source| IngestError::Bind { listen: options.listen, source };
         let socket = transport::bind(options.listen).map_err(bind)?;
@@ -200,7 +203,8 @@ impl Ingest {
         });
         let accepting = tokio::spawn(accept(endpoint.clone(), Arc::clone(&hub)));
         let answering = tokio::spawn(answer(Arc::clone(&hub), writer.answers));
-        Ok(Self { endpoint, address, hub, accepting, answering })
+        let reviewing = tokio::spawn(review::review_all(Arc::clone(&hub), tickets));
+        Ok(Self { endpoint, address, hub, accepting, answering, reviewing })
     }
 
     /// The address it listens on.
@@ -224,6 +228,7 @@ impl Ingest {
     pub async fn shutdown(self, writer: Writer, grace: Duration) -> Result<u64, StopError> {
         self.endpoint.set_server_config(None);
         self.accepting.abort();
+        self.reviewing.abort();
         self.hub.phase.send_replace(Phase::GoingAway);
         tokio::time::sleep(DRAIN).await;
         let stopped = tokio::task::spawn_blocking(|| writer.stop()).await;

@@ -60,7 +60,7 @@ impl Identity {
         let Self { role, name, .. } = self;
         let kind = role.as_str();
         let denied = |code, message| Err(Denied { code, message });
-        if self.expires < now / 1_000_000_000 {
+        if self.has_expired(now) {
             return denied(
                 Code::Expired,
                 format!("the certificate of {kind} `{name}` has expired; enroll it again"),
@@ -79,7 +79,7 @@ impl Identity {
         if enrolment.revoked_time.is_some() {
             return denied(Code::Revoked, format!("{kind} `{name}` was revoked"));
         }
-        if enrolment.certificate != self.fingerprint {
+        if !enrolment.accepts(&self.fingerprint) {
             let message =
                 format!("{kind} `{name}` was enrolled again: use the certificate that was issued last");
             return denied(Code::NotEnrolled, message);
@@ -89,7 +89,11 @@ impl Identity {
 
     /// Whether the identity may, at `now`, write events of `device`.
     pub(crate) fn may_write(&self, device: &DeviceName, registry: &Registry, now: i64) -> Result<(), Denied> {
-        let enrolment = self.enrolment(registry, now)?;
+        self.granted(&self.enrolment(registry, now)?, device)
+    }
+
+    /// Whether its enrolment lets it write events of `device`.
+    pub(crate) fn granted(&self, enrolment: &Enrolment, device: &DeviceName) -> Result<(), Denied> {
         if enrolment.may_write_for(device.as_str()) {
             return Ok(());
         }
@@ -101,6 +105,17 @@ impl Identity {
         let message = format!("{role} `{name}` {may}, not for `{device}`");
         Err(Denied { code: Code::NotGranted, message })
     }
+
+    /// Whether the certificate has expired at `now` (nanoseconds since the Unix epoch).
+    pub(crate) fn has_expired(&self, now: i64) -> bool {
+        self.expires < now.div_euclid(1_000_000_000)
+    }
+}
+
+/// What a URI name of ours says, if it is one.
+pub(crate) fn name_of_uri(uri: &str) -> Option<DeviceName> {
+    let (_, encoded) = parse_uri(uri)?;
+    DeviceName::from_percent_encoded(encoded).ok()
 }
 
 /// `None` for URIs that are none of ours.

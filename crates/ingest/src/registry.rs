@@ -4,7 +4,7 @@
 //! lock on the file and is fsynced, so that `icecore device enroll` works beside a running server, which reads
 //! the new tail before it judges the next handshake.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -47,17 +47,27 @@ pub struct Enrolment {
     /// Globs of the device names that a gateway may write for; empty for a device.
     #[serde(default)]
     pub grants: Vec<String>,
-    /// [`fingerprint`](crate::fingerprint) of the certificate that was issued with this enrolment:
+    /// [`fingerprint`](crate::fingerprint) of the certificate that was issued last, with the enrolment or by renewal:
     /// enrolling again makes older certificates of the same name useless.
     pub certificate: String,
     /// When it was enrolled, in nanoseconds since the Unix epoch.
     pub enrolled_time: i64,
+    /// Fingerprint of the certificate with which `certificate` was asked for over a session: both are good until one of
+    /// them asks again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed_from: Option<String>,
     /// When it was revoked, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_time: Option<i64>,
 }
 
 impl Enrolment {
+    /// Whether the certificate with this [`fingerprint`](crate::fingerprint) is one of this enrolment's.
+    #[must_use]
+    pub fn accepts(&self, fingerprint: &str) -> bool {
+        self.certificate == fingerprint || self.renewed_from.as_deref() == Some(fingerprint)
+    }
+
     /// Whether this identity may send events in the name of `device`. Revocation is judged apart.
     #[must_use]
     pub fn may_write_for(&self, device: &str) -> bool {
@@ -73,7 +83,17 @@ impl Enrolment {
 #[serde(tag = "fact", rename_all = "snake_case")]
 enum Fact {
     Enrolled(Enrolment),
-    Revoked { name: String, time: i64 },
+    Revoked {
+        name: String,
+        time: i64,
+    },
+    /// `from` asked for a new certificate and got `certificate`.
+    Renewed {
+        name: String,
+        from: String,
+        certificate: String,
+        time: i64,
+    },
 }
 
 /// Why the registry could not be read or extended.
@@ -120,8 +140,36 @@ pub struct Registry {
 #[derive(Debug, Default)]
 struct Loaded {
     enrolments: BTreeMap<String, Enrolment>,
+    /// Enrolled names about which there are new facts that nobody has asked for yet: at most all.
+    changed: BTreeSet<String>,
     bytes: u64,
     lines: usize,
+}
+
+impl Loaded {
+    /// Takes a fact in; returns whom it is news about.
+    fn fold(&mut self, fact: Fact) -> Result<Option<String>, String> {
+        if let Fact::Enrolled(enrolment) = fact {
+            let before = self.enrolments.insert(enrolment.name.clone(), enrolment);
+            return Ok(before.map(|enrolment| enrolment.name));
+        }
+        let (Fact::Revoked { name, .. }
+        | Fact::Renewed { name, .. }
+        | Fact::Enrolled(Enrolment { name, .. })) = &fact;
+        let name = name.clone();
+        let enrolment =
+            self.enrolments.get_mut(&name).ok_or_else(|| format!("`{name}` was never enrolled"))?;
+        match fact {
+            Fact::Revoked { time, .. } => enrolment.revoked_time = Some(time),
+            Fact::Renewed { from, certificate, .. } if enrolment.accepts(&from) => {
+                enrolment.renewed_from = Some(from);
+                enrolment.certificate = certificate;
+            }
+            // It crossed with an enrolment, which makes older certificates useless.
+            Fact::Renewed { .. } | Fact::Enrolled(_) => {}
+        }
+        Ok(Some(name))
+    }
 }
 
 impl Registry {
@@ -132,6 +180,7 @@ impl Registry {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, RegistryError> {
         let registry = Self { path: path.into(), loaded: Mutex::default() };
         registry.refresh()?;
+        registry.take_changed();
         Ok(registry)
     }
 
@@ -157,7 +206,8 @@ impl Registry {
         }
         if length < loaded.bytes {
             // Somebody put another file in its place: believe that one.
-            *loaded = Loaded::default();
+            let changed = loaded.enrolments.keys().cloned().collect();
+            *loaded = Loaded { changed, ..Loaded::default() };
         }
         let mut tail = Vec::new();
         if length > 0 {
@@ -172,27 +222,23 @@ impl Registry {
     /// crash cut off before anybody was told that it succeeded.
     fn fold_lines(&self, loaded: &mut Loaded, tail: &[u8]) -> Result<(), RegistryError> {
         for line in tail.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n")) {
-            let bad = |reason: String| RegistryError::BadLine {
-                path: self.path.clone(),
-                line: loaded.lines + 1,
-                reason,
-            };
+            let number = loaded.lines + 1;
+            let bad =
+                |reason: String| RegistryError::BadLine { path: self.path.clone(), line: number, reason };
             if !line.trim_ascii().is_empty() {
-                match serde_json::from_slice(line).map_err(|e| bad(e.to_string()))? {
-                    Fact::Enrolled(enrolment) => {
-                        loaded.enrolments.insert(enrolment.name.clone(), enrolment);
-                    }
-                    Fact::Revoked { name, time } => {
-                        let enrolment = loaded.enrolments.get_mut(&name);
-                        enrolment.ok_or_else(|| bad(format!("`{name}` was never enrolled")))?.revoked_time =
-                            Some(time);
-                    }
-                }
+                let fact = serde_json::from_slice(line).map_err(|e| bad(e.to_string()))?;
+                let changed = loaded.fold(fact).map_err(bad)?;
+                loaded.changed.extend(changed);
             }
             loaded.bytes += line.len() as u64;
             loaded.lines += 1;
         }
         Ok(())
+    }
+
+    /// The names about which something has changed since the last call; that of a newcomer is not among them.
+    pub(crate) fn take_changed(&self) -> BTreeSet<String> {
+        std::mem::take(&mut self.loaded().changed)
     }
 
     /// The enrolment of `name`, revoked or not.
@@ -228,6 +274,17 @@ impl Registry {
         self.append(&Fact::Revoked { name: name.to_owned(), time })
     }
 
+    /// Records that the certificate `from` of `name` asked for another at `time` (nanoseconds since the Unix epoch) and gets
+    /// the one with the fingerprint `certificate`. Durable when it returns. It counts for nothing where `from` is not good
+    /// any more, because the identity was enrolled again meanwhile.
+    ///
+    /// # Errors
+    /// When the file cannot be locked, written or fsynced.
+    pub fn renew(&self, name: &str, from: &str, certificate: &str, time: i64) -> Result<(), RegistryError> {
+        let (name, from, certificate) = (name.to_owned(), from.to_owned(), certificate.to_owned());
+        self.append(&Fact::Renewed { name, from, certificate, time })
+    }
+
     fn append(&self, fact: &Fact) -> Result<(), RegistryError> {
         let mut line = serde_json::to_vec(fact).expect("a fact has string keys only");
         line.push(b'\n');
@@ -238,6 +295,7 @@ impl Registry {
             .open(&self.path)
             .map_err(self.io("open it for appending"))?;
         file.lock().map_err(self.io("lock it"))?;
+        self.refresh()?;
         self.cut_torn_line(&mut file)?;
         file.write_all(&line).map_err(self.io("append to it"))?;
         file.sync_all().map_err(self.io("fsync it"))?;
@@ -251,12 +309,12 @@ impl Registry {
 
     /// Removes what a crashed append left behind its last newline: it was never confirmed to anybody.
     fn cut_torn_line(&self, file: &mut File) -> Result<(), RegistryError> {
-        let mut content = Vec::new();
-        file.seek(SeekFrom::Start(0)).map_err(self.io("seek in it"))?;
-        file.read_to_end(&mut content).map_err(self.io("read it"))?;
-        let complete = content.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-        if complete < content.len() {
-            file.set_len(complete as u64).map_err(self.io("cut a torn line off"))?;
+        let whole = self.loaded().bytes;
+        let mut tail = Vec::new();
+        file.seek(SeekFrom::Start(whole)).map_err(self.io("seek in it"))?;
+        file.read_to_end(&mut tail).map_err(self.io("read it"))?;
+        if !tail.is_empty() {
+            file.set_len(whole).map_err(self.io("cut a torn line off"))?;
         }
         Ok(())
     }
@@ -284,6 +342,7 @@ mod tests {
             grants: Vec::new(),
             certificate: "00ff".to_owned(),
             enrolled_time: 1,
+            renewed_from: None,
             revoked_time: None,
         }
     }
@@ -310,6 +369,41 @@ mod tests {
         server.refresh().unwrap();
         assert_eq!(server.lookup("pump/1").unwrap().revoked_time, None, "enrolled again");
         assert_eq!(Registry::open(&path).unwrap().list(), server.list());
+    }
+
+    #[test]
+    fn the_certificate_that_asked_and_the_one_it_got_are_good_until_one_asks_again() {
+        let (_dir, path) = scratch();
+        let registry = Registry::open(&path).unwrap();
+        let accepted = || {
+            let enrolment = Registry::open(&path).unwrap().lookup("pump").unwrap();
+            ["00ff", "a", "b", "c"].map(|fingerprint| enrolment.accepts(fingerprint))
+        };
+        registry.enrol(device("pump")).unwrap();
+        assert_eq!(accepted(), [true, false, false, false]);
+        registry.renew("pump", "00ff", "a", 2).unwrap();
+        assert_eq!(accepted(), [true, true, false, false]);
+        registry.renew("pump", "00ff", "b", 3).unwrap();
+        assert_eq!(accepted(), [true, false, true, false], "the device never got the one before");
+        registry.renew("pump", "b", "c", 4).unwrap();
+        assert_eq!(accepted(), [false, false, true, true]);
+        registry.renew("pump", "00ff", "a", 5).unwrap();
+        assert_eq!(accepted(), [false, false, true, true], "it was not good any more");
+    }
+
+    #[test]
+    fn names_with_news_are_told_once() {
+        let (_dir, path) = scratch();
+        let registry = Registry::open(&path).unwrap();
+        registry.enrol(device("a")).unwrap();
+        registry.enrol(device("b")).unwrap();
+        registry.enrol(device("c")).unwrap();
+        assert!(registry.take_changed().is_empty(), "newcomers");
+        registry.revoke("a", 1).unwrap();
+        registry.enrol(device("b")).unwrap();
+        assert_eq!(registry.take_changed().into_iter().collect::<Vec<_>>(), ["a", "b"]);
+        assert!(registry.take_changed().is_empty());
+        assert!(Registry::open(&path).unwrap().take_changed().is_empty(), "nothing is news at the start");
     }
 
     #[test]

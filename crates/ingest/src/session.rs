@@ -27,7 +27,8 @@ use tokio::time::timeout_at;
 pub(crate) use admission::serve;
 pub(crate) use takeover::{Conflict, Loss, Owners};
 
-use crate::identity::Identity;
+use crate::Registry;
+use crate::identity::{Denied, Identity};
 use crate::writer::{Answer, Attachment, Body, Reply, Submission};
 
 /// When a device may try again whose batch could not be read at all: something has to change on its side first.
@@ -57,6 +58,8 @@ struct State {
     machine: ServerSession,
     /// What the aliases stand for whose attach was submitted.
     attachments: HashMap<u32, Arc<Attachment>>,
+    /// Why the client is to be turned out, since it was let in.
+    denied: Option<Denied>,
     /// The devices that this session may have to let go of.
     owned: HashSet<DeviceName>,
     /// What the client said and the writer was not told yet. While there is something, the control stream is not read.
@@ -78,6 +81,7 @@ impl Session {
             state: Mutex::new(State {
                 machine,
                 attachments: HashMap::new(),
+                denied: None,
                 owned: HashSet::new(),
                 pending: VecDeque::new(),
                 woken: false,
@@ -109,6 +113,29 @@ impl Session {
     /// Wakes the task that writes the control stream.
     pub(crate) fn wake(&self) {
         self.outgoing.notify_one();
+    }
+
+    /// Who its client is.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Judges the identity and the attached devices once more, at `now` (nanoseconds since the Unix epoch).
+    pub(crate) fn review(&self, registry: &Registry, now: i64) {
+        let mut state = self.state();
+        match self.identity.enrolment(registry, now) {
+            Err(denied) => state.denied = Some(denied),
+            Ok(enrolment) => {
+                for device in state.owned.clone() {
+                    if let Err(denied) = self.identity.granted(&enrolment, &device) {
+                        state.end_aliases(&device, denied.code, &denied.message, None);
+                    }
+                }
+            }
+        }
+        drop(state);
+        self.attaching.notify_waiters();
+        self.wake();
     }
 
     /// The devices it spoke for; it does not any more.

@@ -76,6 +76,11 @@ pub(crate) struct ServeArgs {
 pub(crate) enum DeviceCommand {
     /// Issue a certificate and record the enrolment.
     Enroll(EnrollArgs),
+    /// Take a device's or gateway's right to connect away; a running server closes its sessions within a second.
+    Revoke {
+        /// Name of the device or gateway.
+        name: DeviceName,
+    },
     /// List enrolled devices and devices with data.
     List {
         /// Only those from which nothing was received for this long, such as `1h` or `7d`.

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::admission::EarlyStreams;
 use super::{Loss, Session, State, batches, close};
 use crate::endpoint::{Hub, Phase};
+use crate::identity::Denied;
 use crate::writer::{Attachment, Body, Reservation, Submission, wall_time};
 
 /// What the server calls itself in `Welcome`.
@@ -23,6 +24,9 @@ const CONTROL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// When clients may come back after a goodbye: a restart takes about this long.
 const RETRY_AFTER_RESTART: Duration = Duration::from_secs(1);
+
+/// How long a client that is turned out may take to read why.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// Devices that a session may own: as many as may be attached, and as many again whose aliases were ended by the server.
 const MAX_OWNED: usize = 2 * MAX_ALIASES;
@@ -36,6 +40,8 @@ enum End {
     Gone,
     /// The client broke the protocol.
     Breach(SessionError),
+    /// The client may not be here any more.
+    Denied(Denied),
     /// The server stops.
     Closing,
 }
@@ -115,7 +121,7 @@ impl Control {
                 // The writer has ended, and the server is about to.
                 Err(_) => self.session.state().pending.clear(),
             },
-            () = self.session.outgoing.notified() => {}
+            () = self.session.outgoing.notified() => self.follow_review()?,
             stream = self.connection.accept_uni() => {
                 self.streams.spawn(batches::read(Arc::clone(&self.hub), Arc::clone(&self.session), stream?));
             }
@@ -205,6 +211,10 @@ impl Control {
         state.owned = owned;
     }
 
+    fn follow_review(&self) -> Result<(), End> {
+        self.session.state().denied.take().map_or(Ok(()), |denied| Err(End::Denied(denied)))
+    }
+
     fn follow_phase(&mut self) -> Result<(), End> {
         let phase = *self.phase.borrow_and_update();
         match phase {
@@ -225,8 +235,20 @@ impl Control {
                 tracing::warn!(name = %self.session.identity.name, error = %e, "a client broke the protocol");
                 close(&self.connection, e.code(), &e.to_string());
             }
-            // An error means that the client has gone before its last acks; it will learn of them when it attaches.
-            End::Closing => drop(self.say_last_words().await),
+            End::Denied(Denied { code, message }) => {
+                // Nothing that comes from here on is taken.
+                self.streams.abort_all();
+                tracing::info!(name = %self.session.identity.name, code = code.name(), reason = message, "turned a client out");
+                let refuse = Refuse { alias: None, code, message: message.clone(), retry_after: None };
+                self.session.state().machine.refuse(refuse);
+                let _ = timeout(LAST_WORDS, self.say_last_words()).await;
+                close(&self.connection, code, &message);
+            }
+            End::Closing => {
+                // An error means that the client has gone before its last acks; it will learn of them when it attaches.
+                let _ = self.say_last_words().await;
+                close(&self.connection, Code::ShuttingDown, "the server stops");
+            }
         }
         self.hub.leave(&self.session);
     }
@@ -239,7 +261,6 @@ impl Control {
             // Whether all was acknowledged or the connection was lost: there is nothing more to wait for.
             let _ = self.send.stopped().await;
         }
-        close(&self.connection, Code::ShuttingDown, "the server stops");
         Ok(())
     }
 }

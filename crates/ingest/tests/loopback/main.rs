@@ -10,6 +10,7 @@ mod pressure;
 mod rates;
 mod relay;
 mod resumption;
+mod revocation;
 mod server;
 mod takeover;
 

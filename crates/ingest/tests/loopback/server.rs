@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use icecore_ingest::{
     Enrolment, Health, Ingest, IngestOptions, RateLimits, Registry, Role, StopError, Writer, WriterOptions,
@@ -45,8 +45,10 @@ impl Authority {
         &self,
         san: SanType,
         usage: ExtendedKeyUsagePurpose,
+        until: SystemTime,
     ) -> (rcgen::Certificate, KeyPair) {
         let mut params = CertificateParams::default();
+        params.not_after = until.into();
         params.subject_alt_names.push(san);
         params.extended_key_usages.push(usage);
         let key = KeyPair::generate().unwrap();
@@ -54,10 +56,19 @@ impl Authority {
     }
 
     pub(crate) fn client(&self, uri: &str) -> Identity {
+        self.client_until(uri, some_day())
+    }
+
+    pub(crate) fn client_until(&self, uri: &str, until: SystemTime) -> Identity {
         let san = SanType::URI(uri.try_into().unwrap());
-        let (certificate, key) = self.issue(san, ExtendedKeyUsagePurpose::ClientAuth);
+        let (certificate, key) = self.issue(san, ExtendedKeyUsagePurpose::ClientAuth, until);
         Identity { certificate: certificate.der().to_vec(), key: key.serialize_der() }
     }
+}
+
+/// Later than any test ends.
+fn some_day() -> SystemTime {
+    SystemTime::now() + Duration::from_hours(24)
 }
 
 /// A running server, and what it takes to start it again.
@@ -81,7 +92,7 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         let authority = Arc::new(Authority::new());
         let san = SanType::DnsName("localhost".try_into().unwrap());
-        let (certificate, key) = authority.issue(san, ExtendedKeyUsagePurpose::ServerAuth);
+        let (certificate, key) = authority.issue(san, ExtendedKeyUsagePurpose::ServerAuth, some_day());
         fs::write(dir.path().join("ca.pem"), authority.certificate.pem()).unwrap();
         fs::write(dir.path().join("server.pem"), certificate.pem()).unwrap();
         fs::write(dir.path().join("server.key"), key.serialize_pem()).unwrap();
@@ -141,6 +152,12 @@ impl Server {
     /// Issues a certificate and enrols it.
     pub(crate) fn enrol(&self, role: Role, name: &str, grants: &[&str]) -> Identity {
         let identity = self.authority.client(&format!("icecore:{}:{name}", role.as_str()));
+        self.enrol_with(&identity, role, name, grants);
+        identity
+    }
+
+    /// Enrols a certificate.
+    pub(crate) fn enrol_with(&self, identity: &Identity, role: Role, name: &str, grants: &[&str]) {
         let enrolment = Enrolment {
             name: name.to_owned(),
             role,
@@ -148,10 +165,10 @@ impl Server {
             grants: grants.iter().map(|&grant| grant.to_owned()).collect(),
             certificate: fingerprint(&identity.certificate),
             enrolled_time: 0,
+            renewed_from: None,
             revoked_time: None,
         };
         self.registry.enrol(enrolment).unwrap();
-        identity
     }
 
     /// The batches in the log: device, first sequence, count, in position order.

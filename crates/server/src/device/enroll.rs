@@ -50,6 +50,7 @@ pub(super) fn run(args: &EnrollArgs, config: &Config, out: &mut impl Write) -> a
         grants: args.gateway_for.clone(),
         certificate: fingerprint(&der),
         enrolled_time: instant::now(),
+        renewed_from: None,
         revoked_time: None,
     })?;
     let grants = match args.gateway_for.as_slice() {

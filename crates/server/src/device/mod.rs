@@ -5,6 +5,7 @@
 mod enroll;
 mod gaps;
 mod list;
+mod revoke;
 mod show;
 
 use std::io::Write;
@@ -22,6 +23,7 @@ use crate::config::Config;
 pub(crate) fn run(command: &DeviceCommand, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
     match command {
         DeviceCommand::Enroll(args) => enroll::run(args, config, out),
+        DeviceCommand::Revoke { name } => revoke::run(name, config, out),
         DeviceCommand::List { silent_for } => list::run(*silent_for, config, out),
         DeviceCommand::Show { name } => show::run(name, config, out),
         DeviceCommand::Gaps { name } => gaps::run(name, config, out),

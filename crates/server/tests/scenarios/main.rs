@@ -14,6 +14,7 @@ mod fixtures;
 mod interrupted_send;
 mod many_devices;
 mod resend;
+mod revocation;
 mod send_failures;
 mod serving;
 mod shared_data;
