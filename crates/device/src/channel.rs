@@ -64,12 +64,13 @@ impl Channel {
     fn new(name: DeviceName, outbox: Outbox, files: Option<SpoolFiles>, link: &Arc<Link>) -> Arc<Self> {
         let newest = outbox.queues().last().map(|queue| (queue.epoch, queue.next_sequence));
         let (epoch, next_sequence) = newest.expect("a spool has an epoch for new batches");
+        let keep = link.config.keep_until == Level::Archived;
         Arc::new(Self {
             name,
             epoch,
             link: Arc::clone(link),
             next_sequence: Mutex::new(next_sequence),
-            outbox: Mutex::new(outbox.with_digests(link.config.digests)),
+            outbox: Mutex::new(outbox.with_digests(link.config.digests).with_keep(keep)),
             files: files.map(|files| Arc::new(Mutex::new(files))),
             signalled: Default::default(),
             write_timer: AtomicBool::new(false),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use icecore_wire::EncodeOptions;
+use icecore_wire::{EncodeOptions, Level};
 
 use crate::identity::Identity;
 
@@ -16,6 +16,7 @@ pub struct Config {
     pub(crate) window: usize,
     pub(crate) compression: Compression,
     pub(crate) sync_every: Duration,
+    pub(crate) keep_until: Level,
     pub(crate) backoff: Backoff,
     pub(crate) endpoint: Option<quinn::Endpoint>,
     pub(crate) digests: bool,
@@ -40,6 +41,7 @@ impl Config {
             window: Self::DEFAULT_WINDOW,
             compression: Compression::Auto,
             sync_every: Duration::ZERO,
+            keep_until: Level::Durable,
             backoff: Backoff::default(),
             endpoint: None,
             digests: false,
@@ -80,6 +82,16 @@ impl Config {
     #[must_use]
     pub fn sync_every(self, sync_every: Duration) -> Self {
         Self { sync_every, ..self }
+    }
+
+    /// How long the spool keeps batches: until they are [durable](Level::Durable), the default, or until they are in object
+    /// storage ([`Level::Archived`]), so that a server which loses its disk is sent them again.
+    ///
+    /// What is only kept takes no room from anything new: when the spool is full it goes first, oldest first (on disk, file
+    /// by file). The server has it, so it is not reported as dropped.
+    #[must_use]
+    pub fn keep_until(self, keep_until: Level) -> Self {
+        Self { keep_until, ..self }
     }
 
     /// Waiting times between attempts to connect.

@@ -357,3 +357,88 @@ fn what_waits_for_the_disk_is_bounded_however_rarely_it_is_written() {
     });
     assert_eq!(server.stored("a"), [(0..50_000).into()]);
 }
+
+/// Ends the connection and waits for the next one.
+async fn reconnected(device: &Device, server: &FakeServer) {
+    let mut events = device.events(1000);
+    server.hang_up();
+    let attached = async { while !matches!(events.next().await, Some(Event::Attached { .. })) {} };
+    tokio::time::timeout(PATIENCE, attached).await.unwrap();
+}
+
+fn keeps_until_archived(spools: [Spool; 2]) {
+    let server = FakeServer::start();
+    let [first, second] = spools;
+    let restarts = matches!(first, Spool::Disk { .. });
+    let config = config(&server).keep_until(Level::Archived);
+    runtime().block_on(async {
+        let device = Device::connect(config.clone(), first).unwrap();
+        record(&device, 0..30).await;
+        device.flush(Level::Durable, PATIENCE).await.unwrap();
+        // What is stored is not sent again, ...
+        reconnected(&device, &server).await;
+        assert_eq!((device.stats().batches_sent, device.stats().events_acked), (3, 30));
+        // ... unless the server has lost it.
+        server.memory().epochs.values_mut().next().unwrap().stored.remove(10..20);
+        reconnected(&device, &server).await;
+        device.flush(Level::Durable, PATIENCE).await.unwrap();
+        assert_eq!(server.stored("a"), [(0..30).into()]);
+        assert_eq!(device.stats().batches_sent, 4);
+        device.flush(Level::Archived, Duration::ZERO).await.unwrap_err();
+        if restarts {
+            device.close(PATIENCE).await.unwrap();
+        } else {
+            archive(&device, &server).await;
+        }
+    });
+    if restarts {
+        runtime().block_on(async {
+            let device = Device::connect(config, second).unwrap();
+            device.flush(Level::Durable, PATIENCE).await.unwrap();
+            assert_eq!(device.stats().batches_sent, 0);
+            archive(&device, &server).await;
+            device.close(PATIENCE).await.unwrap();
+        });
+    }
+}
+
+/// Lets the server archive everything, and the device hear of it.
+async fn archive(device: &Device, server: &FakeServer) {
+    for kept in server.memory().epochs.values_mut() {
+        kept.archived = kept.stored.clone();
+    }
+    reconnected(device, server).await;
+    device.flush(Level::Archived, PATIENCE).await.unwrap();
+}
+
+#[test]
+fn durable_batches_are_kept_in_memory_until_archived_and_sent_again_if_the_server_lost_them() {
+    let memory = || Spool::Memory { max_bytes: 1 << 20 };
+    keeps_until_archived([memory(), memory()]);
+}
+
+#[test]
+fn durable_batches_are_kept_on_disk_until_archived_and_sent_again_if_the_server_lost_them() {
+    let dir = tempfile::tempdir().unwrap();
+    keeps_until_archived([spool(dir.path(), PLENTY), spool(dir.path(), PLENTY)]);
+}
+
+#[test]
+fn what_is_only_kept_makes_way_in_silence() {
+    let server = FakeServer::start();
+    let dir = tempfile::tempdir().unwrap();
+    let batch = BatchPolicy { max_rows: 1000, max_age: None, ..BatchPolicy::default() };
+    let config = config(&server).keep_until(Level::Archived).batch(batch).compression(Compression::Off);
+    for spool in [spool(dir.path(), 256 << 10), Spool::Memory { max_bytes: 256 << 10 }] {
+        runtime().block_on(async {
+            let device = Device::connect(config.clone(), spool).unwrap();
+            record(&device, 0..50_000).await;
+            device.flush(Level::Durable, PATIENCE).await.unwrap();
+            assert_eq!(device.stats().events_dropped, 0);
+        });
+    }
+    assert_eq!(server.stored("a"), [(0..50_000).into(), (0..50_000).into()]);
+    assert!(server.memory().epochs.values().all(|kept| kept.settled.is_empty()));
+    let bytes: u64 = spool_files(dir.path()).iter().map(|file| fs::metadata(file).unwrap().len()).sum();
+    assert!((128 << 10..512 << 10).contains(&bytes), "{bytes} bytes are kept");
+}

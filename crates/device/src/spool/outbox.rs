@@ -1,4 +1,10 @@
 //! A device's unsettled batches, over all its epochs, and the bounds on them.
+//!
+//! - [`room`]: what a full spool lets go of
+//! - [`disk_work`]: what is to be done with files, and what came of it
+
+mod disk_work;
+mod room;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,10 +13,9 @@ use std::time::Instant;
 use icecore_wire::{Attached, Code, DeviceName, Digest, Epoch, Level, Payload, Schema, SequenceRanges};
 
 use super::class::{Class, InFlight};
-use super::disk::{DiskIndex, Done, Work};
+use super::disk::DiskIndex;
 use super::queue::{Attachment, EpochQueue, Outgoing, Place, Queued, State};
-use crate::config::WhenFull;
-use crate::error::{RecordError, SpoolError};
+use crate::error::SpoolError;
 use crate::event::Event;
 use crate::watch::Report;
 
@@ -28,6 +33,8 @@ pub(crate) struct Outbox {
     in_flight: Arc<InFlight>,
     /// Whether to compute each batch's digest.
     digests: bool,
+    /// Whether batches stay after they are durable, until they are archived.
+    keep: bool,
     closed: bool,
     failure: Option<SpoolError>,
 }
@@ -65,7 +72,7 @@ impl Outbox {
     }
 
     fn new(device: DeviceName, queues: Vec<EpochQueue>, backing: Backing, in_flight: Arc<InFlight>) -> Self {
-        Self { device, queues, backing, in_flight, digests: false, closed: false, failure: None }
+        Self { device, queues, backing, in_flight, digests: false, keep: false, closed: false, failure: None }
     }
 
     /// The server may have what is still to be cut.
@@ -77,6 +84,11 @@ impl Outbox {
     /// Computes the digest of every batch from here on.
     pub(crate) fn with_digests(self, digests: bool) -> Self {
         Self { digests, ..self }
+    }
+
+    /// Keeps durable batches until they are archived.
+    pub(crate) fn with_keep(self, keep: bool) -> Self {
+        Self { keep, ..self }
     }
 
     pub(crate) fn queues(&self) -> &[EpochQueue] {
@@ -93,69 +105,6 @@ impl Outbox {
 
     fn current(&mut self) -> &mut EpochQueue {
         self.queues.last_mut().expect("an outbox has an epoch for new batches")
-    }
-
-    /// Whether a batch may be pushed; makes room by dropping the oldest where the policy says so.
-    ///
-    /// The bound is soft by one batch, whose size nobody knows before it is encoded.
-    pub(crate) fn admit(
-        &mut self,
-        when_full: WhenFull,
-        report: &mut Report,
-    ) -> Result<Admission, RecordError> {
-        if self.closed {
-            return Err(RecordError::Closed);
-        }
-        if let Some(failure) = &self.failure {
-            return Err(failure.clone().into());
-        }
-        while self.is_full() {
-            if when_full == WhenFull::Wait || !self.drop_oldest(report) {
-                return Ok(Admission::Full);
-            }
-        }
-        match &self.backing {
-            // A disk that cannot keep up is waited for under either policy: memory is bounded too.
-            Backing::Disk(index) if index.unsynced_bytes() >= CACHE_BYTES => Ok(Admission::Full),
-            Backing::Memory { .. } | Backing::Disk(_) => Ok(Admission::Room),
-        }
-    }
-
-    /// Payload bytes in memory.
-    fn held(&self) -> usize {
-        self.queues.iter().map(|queue| queue.held().total()).sum()
-    }
-
-    fn is_full(&self) -> bool {
-        match &self.backing {
-            Backing::Memory { max_bytes } => self.held() >= *max_bytes,
-            Backing::Disk(index) => index.is_full(),
-        }
-    }
-
-    /// Drops the oldest batch; on disk all that shares its file, which only then can be freed.
-    fn drop_oldest(&mut self, report: &mut Report) -> bool {
-        let Self { device, queues, backing, in_flight, .. } = self;
-        let Some(queue) = queues.iter_mut().find(|queue| queue.unsettled() > 0) else { return false };
-        let Some(oldest) = queue.oldest_to_drop() else { return false };
-        let ranges = match backing {
-            Backing::Memory { .. } => vec![oldest.range()],
-            Backing::Disk(_) => {
-                let file = oldest.place.segment;
-                queue.iter().filter(|batch| batch.place.segment == file).map(Queued::range).collect()
-            }
-        };
-        let (epoch, mut places) = (queue.epoch, Vec::new());
-        for range in ranges {
-            in_flight.subtract(queue.give_up(&range, |batch| places.push(batch.place.segment)));
-            report.stats.events_dropped += range.end - range.start;
-            report.event(|| Event::Dropped { device: device.clone(), epoch, range });
-        }
-        if let Backing::Disk(index) = backing {
-            index.settled(&places);
-            index.note_drops();
-        }
-        true
     }
 
     /// Appends a batch that was admitted.
@@ -207,6 +156,11 @@ impl Outbox {
         let Some(queue) = self.queue(epoch) else { return };
         let early = matches!(queue.attachment, Attachment::Early(_));
         queue.attached(attached.alias, &attached.stored, &attached.settled);
+        let have = [&attached.stored, &attached.settled, &attached.archived];
+        let lost = queue.want_again(|range| have.iter().any(|ranges| ranges.covers(range)));
+        if lost > 0 {
+            tracing::warn!(device = %self.device, %epoch, batches = lost, "the server lost what it had stored; sent again");
+        }
         let device = self.device.clone();
         report.event(|| {
             let (epoch_number, stored) = (attached.epoch_number, attached.stored.count());
@@ -244,6 +198,7 @@ impl Outbox {
         report: &mut Report,
     ) {
         let digests = self.digests;
+        let keeps = self.keep && level == Level::Durable;
         let Self { device, queues, backing, in_flight, .. } = self;
         let Some(queue) = queues.iter_mut().rev().find(|queue| queue.epoch == epoch) else { return };
         match level {
@@ -255,8 +210,9 @@ impl Outbox {
         queue.unreported.remove_all(ranges);
         let mut places = Vec::new();
         for range in ranges {
-            let freed = queue.settle(&range, |batch| {
-                if matches!(backing, Backing::Disk(_)) {
+            let on_disk = matches!(backing, Backing::Disk(_));
+            let done = |batch: &Queued| {
+                if on_disk && !keeps {
                     places.push(batch.place.segment);
                 }
                 let latency = match batch.state {
@@ -276,8 +232,12 @@ impl Outbox {
                         latency,
                     }
                 });
+            };
+            in_flight.subtract(if keeps {
+                queue.keep(&range, !on_disk, done)
+            } else {
+                queue.settle(&range, done)
             });
-            in_flight.subtract(freed);
         }
         if let Backing::Disk(index) = backing {
             index.settled(&places);
@@ -365,103 +325,6 @@ impl Outbox {
         self.in_flight.subtract(freed);
     }
 
-    /// Whether the disk has work to do that nobody does yet; if so, the caller does it from now on.
-    pub(crate) fn disk_work_to_start(&mut self, now: Instant) -> bool {
-        let Self { backing: Backing::Disk(index), queues, failure: None, .. } = self else { return false };
-        index.start_work(queues, now)
-    }
-
-    /// When the disk has work to do, if that is not now.
-    pub(crate) fn disk_work_due(&self, now: Instant) -> Option<Instant> {
-        let Backing::Disk(index) = &self.backing else { return None };
-        index.write_due(now).filter(|_| self.failure.is_none())
-    }
-
-    /// What waits for its fsync is not to wait any longer.
-    pub(crate) fn sync_now(&mut self) {
-        if let Backing::Disk(index) = &mut self.backing {
-            index.sync_now();
-        }
-    }
-
-    /// The next work for the disk, from whoever does it; `None` ends that.
-    pub(crate) fn next_disk_work(&mut self, now: Instant) -> Option<Work> {
-        let Backing::Disk(index) = &mut self.backing else { return None };
-        index.next_work(&self.queues, now)
-    }
-
-    /// What came of work for the disk.
-    pub(crate) fn disk_work_done(
-        &mut self,
-        work: &Work,
-        done: Result<Done, SpoolError>,
-        report: &mut Report,
-    ) {
-        let Backing::Disk(index) = &mut self.backing else { return };
-        let done = match done {
-            Ok(done) => done,
-            Err(failure) => {
-                self.failure.get_or_insert(failure);
-                return;
-            }
-        };
-        report.stats.spool_bytes_written += done.written;
-        report.stats.spool_fsyncs += done.fsyncs;
-        index.synced(work);
-        if let Some((epoch, through)) = work.synced {
-            self.synced(epoch, through);
-        }
-        for (epoch, first, payload) in done.loaded {
-            if let Some(queue) = self.queue(epoch) {
-                queue.loaded(first, payload);
-            }
-        }
-        for (epoch, first) in done.damaged {
-            self.give_up_damaged(epoch, first, report);
-        }
-    }
-
-    /// Everything of `epoch` before `through` is fsynced: it may be sent.
-    fn synced(&mut self, epoch: Epoch, through: u64) {
-        if let Some(queue) = self.queue(epoch) {
-            queue.synced(through);
-        }
-        self.trim(epoch);
-    }
-
-    /// Lets go of what is beyond the cache.
-    fn trim(&mut self, epoch: Epoch) {
-        let has_backlog = self.queues.iter().any(EpochQueue::has_backlog);
-        let limit = if has_backlog { CACHE_BYTES / 2 } else { CACHE_BYTES };
-        if let Some(queue) = self.queue(epoch) {
-            Class::ALL.into_iter().for_each(|class| queue.trim(class, limit));
-        }
-    }
-
-    /// A batch on disk cannot be read any more.
-    fn give_up_damaged(&mut self, epoch: Epoch, first: u64, report: &mut Report) {
-        let device = self.device.clone();
-        let Some(queue) = self.queue(epoch) else { return };
-        let Some(batch) = queue.iter().find(|batch| batch.first == first) else { return };
-        let (range, place) = (batch.range(), batch.place.segment);
-        queue.give_up(&range, |_| {});
-        report.stats.events_dropped += range.end - range.start;
-        tracing::error!(%device, %epoch, ?range, file = place, "a batch in the spool is damaged and given up");
-        report.event(|| Event::Dropped { device, epoch, range });
-        if let Backing::Disk(index) = &mut self.backing {
-            index.settled(&[place]);
-            index.note_drops();
-        }
-    }
-
-    /// Whether everything on disk is fsynced and nothing more is to be done there.
-    pub(crate) fn is_disk_idle(&self) -> bool {
-        match &self.backing {
-            Backing::Memory { .. } => true,
-            Backing::Disk(index) => index.is_idle(),
-        }
-    }
-
     /// Forgets old epochs that have nothing left to say.
     pub(crate) fn retire(&mut self, epoch: Epoch) {
         let current = self.current().epoch;
@@ -474,11 +337,12 @@ impl Outbox {
         for (epoch, end) in mark {
             let Some(queue) = self.queues.iter().find(|queue| queue.epoch == *epoch) else { continue };
             let mut unsettled = 0;
-            for batch in queue.iter().take_while(|batch| batch.first < *end) {
-                batches += 1;
-                unsettled += u64::from(batch.count);
+            for batch in queue.present().take_while(|batch| batch.first < *end) {
+                let counts = level == Level::Archived || batch.state != State::Kept;
+                batches += u64::from(counts);
+                unsettled += u64::from(batch.count) * u64::from(counts);
             }
-            // Batches that are stored are not kept here: what is not archived is known by its sequences alone.
+            // Batches that are stored need not be here: what is not archived is known by its sequences alone.
             events += if level == Level::Archived { queue.unarchived(*end).count() } else { unsettled };
         }
         (batches, events)
@@ -501,6 +365,7 @@ impl Outbox {
 fn count_settled(batch: &Queued, level: Level, report: &mut Report) {
     let events = u64::from(batch.count);
     match (level, batch.sent_before) {
+        _ if batch.state == State::Kept => {}
         (Level::Settled, _) => {}
         (_, true) => {
             report.stats.batches_acked += 1;

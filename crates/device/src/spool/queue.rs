@@ -1,4 +1,10 @@
 //! The batches of one epoch that the server has not settled yet.
+//!
+//! - [`entry`]: one batch
+//! - [`ending`]: how they end: settled, or kept until they are archived
+
+mod ending;
+mod entry;
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -7,8 +13,6 @@ use std::time::Instant;
 use icecore_wire::{Attached, Epoch, Level, Payload, SequenceRanges};
 
 use super::class::{ByClass, Class};
-
-mod entry;
 
 pub(crate) use entry::{Outgoing, Place, Queued, State};
 
@@ -37,9 +41,6 @@ impl Attachment {
 /// Unsettled batches that are little enough to be sent as live ones when an epoch is attached: more is backlog.
 const LITTLE_BATCHES: usize = 8;
 const LITTLE_BYTES: usize = 64 << 10;
-
-/// Placeholders that may lie between batches before they are cleared away, beyond as many as there are batches.
-const PLACEHOLDERS: usize = 64;
 
 /// One epoch's unsettled batches in order of sequence, and how far the link has got with them.
 ///
@@ -72,6 +73,8 @@ pub(crate) struct EpochQueue {
     held: ByClass,
     deferred: usize,
     unsettled: usize,
+    /// Batches that are durable and not archived.
+    kept: usize,
 }
 
 impl EpochQueue {
@@ -93,6 +96,7 @@ impl EpochQueue {
             held: ByClass::default(),
             deferred: 0,
             unsettled: 0,
+            kept: 0,
         }
     }
 
@@ -183,7 +187,7 @@ impl EpochQueue {
     /// When the server is to hear of this epoch, if it has anything to say.
     pub(crate) fn demand(&self, now: Instant) -> Option<Instant> {
         // They are in order: what is behind one that was not fsynced was not either.
-        let all_unsynced = self.entries.front().is_none_or(|entry| entry.state == State::Unsynced);
+        let all_unsynced = self.iter().next().is_none_or(|entry| entry.state == State::Unsynced);
         match self.attachment {
             _ if all_unsynced && self.dropped.is_empty() => None,
             Attachment::Refused(until) => Some(until.max(now)),
@@ -191,20 +195,32 @@ impl EpochQueue {
         }
     }
 
-    /// Whether the server need not hear of this epoch any more.
-    pub(crate) fn is_done(&self) -> bool {
+    /// Whether there is nothing to tell the server now.
+    pub(crate) fn is_quiet(&self) -> bool {
         self.unsettled == 0 && self.dropped.is_empty()
+    }
+
+    /// Whether the server need not hear of this epoch any more, nor this side of it.
+    pub(crate) fn is_done(&self) -> bool {
+        self.is_quiet() && self.kept == 0
     }
 
     /// The batches that are not settled, oldest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Queued> {
+        self.present().filter(|entry| entry.state != State::Kept)
+    }
+
+    /// The batches that are here, settled or not, oldest first.
+    pub(crate) fn present(&self) -> impl Iterator<Item = &Queued> {
         self.entries.iter().filter(|entry| entry.state != State::Settled)
     }
 
     /// Marks batches up to the sequence `through` as fsynced.
     pub(crate) fn synced(&mut self, through: u64) {
         let tail = self.entries.iter_mut().rev();
-        for entry in tail.take_while(|entry| matches!(entry.state, State::Unsynced | State::Settled)) {
+        let passed =
+            |entry: &&mut Queued| matches!(entry.state, State::Unsynced | State::Kept | State::Settled);
+        for entry in tail.take_while(passed) {
             if entry.state == State::Unsynced && entry.end() <= through {
                 entry.state = State::Waiting;
             }
@@ -241,7 +257,7 @@ impl EpochQueue {
                     }
                     taken += entry.length as usize;
                 }
-                State::Sent(_) | State::Deferred(_) | State::Settled => {}
+                State::Sent(_) | State::Deferred(_) | State::Kept | State::Settled => {}
             }
             cursor += 1;
         }
@@ -275,7 +291,8 @@ impl EpochQueue {
     pub(crate) fn to_load(&self, class: Class, budget: usize) -> Vec<(u64, Place, u32)> {
         let waiting = self.entries.range(self.ahead_of_cursor(class));
         let mut bytes = 0;
-        let within = waiting.filter(|entry| entry.state != State::Settled).take_while(|entry| {
+        let unsettled = waiting.filter(|entry| !matches!(entry.state, State::Kept | State::Settled));
+        let within = unsettled.take_while(|entry| {
             let fits = bytes == 0 || bytes + entry.length as usize <= budget;
             bytes += entry.length as usize;
             fits && entry.state == State::Waiting
@@ -320,55 +337,6 @@ impl EpochQueue {
 
     fn find(&self, first: u64) -> Option<usize> {
         self.entries.binary_search_by_key(&first, |entry| entry.first).ok()
-    }
-
-    /// Settles every batch that lies wholly within `range`; calls `done` with each, before its payload is let go.
-    /// Returns the bytes that were in flight.
-    pub(crate) fn settle(&mut self, range: &Range<u64>, mut done: impl FnMut(&Queued)) -> ByClass {
-        let mut in_flight = ByClass::default();
-        let start = match self.entries.front() {
-            Some(front) if front.first >= range.start => 0,
-            _ => self.entries.partition_point(|entry| entry.first < range.start),
-        };
-        for index in start..self.entries.len() {
-            let class = self.class_of(index);
-            let entry = &mut self.entries[index];
-            if entry.end() > range.end {
-                break;
-            }
-            if entry.state == State::Settled {
-                continue;
-            }
-            done(entry);
-            in_flight[class] += entry.in_flight();
-            self.held[class] -= entry.held();
-            self.deferred -= usize::from(matches!(entry.state, State::Deferred(_)));
-            self.unsettled -= 1;
-            entry.state = State::Settled;
-            entry.payload = None;
-        }
-        self.clear_settled();
-        in_flight
-    }
-
-    /// Lets go of placeholders: at once of those in front, of others when they are most of what is there. Live batches
-    /// leave such gaps for as long as a backlog before them lasts.
-    fn clear_settled(&mut self) {
-        let settled = |entry: &&Queued| entry.state == State::Settled;
-        let most = self.entries.len() - self.unsettled > self.unsettled + PLACEHOLDERS;
-        let end = if most { self.entries.len() } else { self.entries.iter().take_while(settled).count() };
-        if end == 0 {
-            return;
-        }
-        let gone_before = |index: usize| self.entries.range(..index.min(end)).filter(settled).count();
-        let moved = |index: usize| index - gone_before(index);
-        let cursor = ByClass::new(moved(self.cursor[Class::Live]), moved(self.cursor[Class::Backlog]));
-        (self.live_from, self.cursor) = (moved(self.live_from), cursor);
-        if most {
-            self.entries.retain(|entry| entry.state != State::Settled);
-        } else {
-            self.entries.drain(..end);
-        }
     }
 
     /// Holds the batches within `range` back until `until`; returns the bytes that were in flight.
@@ -454,7 +422,7 @@ impl EpochQueue {
     fn find_absent(&self) -> SequenceRanges {
         let mut absent = SequenceRanges::from(0..self.next_sequence);
         absent.remove_all(&self.dropped);
-        for entry in self.iter() {
+        for entry in self.present() {
             absent.remove(entry.range());
         }
         absent

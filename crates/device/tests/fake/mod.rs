@@ -19,7 +19,7 @@ use quinn::{
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 /// A certificate authority and what it signs.
@@ -117,6 +117,8 @@ pub(crate) struct Faults {
 struct Shared {
     memory: Mutex<Memory>,
     faults: Mutex<Faults>,
+    /// Counts up when all connections are to be closed.
+    hang_ups: watch::Sender<u32>,
 }
 
 pub(crate) struct FakeServer {
@@ -129,7 +131,11 @@ pub(crate) struct FakeServer {
 impl FakeServer {
     pub(crate) fn start() -> Self {
         let address = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let shared = Arc::new(Shared { memory: Mutex::default(), faults: Mutex::default() });
+        let shared = Arc::new(Shared {
+            memory: Mutex::default(),
+            faults: Mutex::default(),
+            hang_ups: watch::Sender::new(0),
+        });
         let mut server = Self { address, authority: Arc::new(Authority::new()), shared, life: None };
         server.revive();
         server
@@ -158,6 +164,12 @@ impl FakeServer {
             let _ = kill.send(());
             thread.join().unwrap();
         }
+    }
+
+    /// Closes all connections.
+    #[allow(dead_code, reason = "the tests of the session do not need it")]
+    pub(crate) fn hang_up(&self) {
+        self.shared.hang_ups.send_modify(|hang_ups| *hang_ups += 1);
     }
 
     pub(crate) fn authority(&self) -> &Authority {
@@ -224,6 +236,7 @@ async fn serve(connection: Connection, shared: Arc<Shared>) -> Option<()> {
     let (mut out, mut control): (SendStream, RecvStream) = connection.accept_bi().await.ok()?;
     let (sender, mut batches) = mpsc::channel(64);
     tokio::spawn(accept_batches(connection.clone(), sender, Arc::clone(&shared)));
+    let mut hang_ups = shared.hang_ups.subscribe();
     let session = ServerSession::new(SessionLimits::default(), Duration::ZERO);
     let mut session = Session {
         shared,
@@ -259,6 +272,10 @@ async fn serve(connection: Connection, shared: Arc<Shared>) -> Option<()> {
                 }
             }
             () = tokio::time::sleep_until(due) => session.ack(),
+            _ = hang_ups.changed() => {
+                connection.close(7u32.into(), b"hung up");
+                return None;
+            }
         }
         let bytes = session.session.take_control();
         out.write_all(&bytes).await.ok()?;

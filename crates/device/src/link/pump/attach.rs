@@ -10,7 +10,7 @@ use super::{Ended, Pump};
 use crate::channel::Channel;
 use crate::event::{Disconnect, Event};
 use crate::spool::outbox::Outbox;
-use crate::spool::queue::Attachment;
+use crate::spool::queue::{Attachment, EpochQueue};
 
 /// When a refused device is tried again if the server does not say: an operator may have granted it by then.
 const REFUSED_RETRY: Duration = Duration::from_secs(30);
@@ -30,9 +30,9 @@ impl Pump<'_> {
             if !may || queue.is_done() && !idles_attached {
                 continue;
             }
-            if self.aliases.len() >= self.max_aliases && (queue.is_done() || !self.evict_idle(channel)) {
+            if self.aliases.len() >= self.max_aliases && (queue.is_quiet() || !self.evict_idle(channel)) {
                 let waits = self.crowded_out.iter().any(|waiting| Arc::ptr_eq(waiting, channel));
-                if !queue.is_done() && !waits {
+                if !queue.is_quiet() && !waits {
                     self.crowded_out.push(Arc::clone(channel));
                 }
                 continue;
@@ -62,7 +62,7 @@ impl Pump<'_> {
         let evicted = others.map(|(alias, (other, epoch))| (*alias, other, *epoch)).find_map(
             |(alias, other, epoch)| {
                 let mut outbox = other.outbox();
-                let queue = outbox.queue(epoch).filter(|queue| queue.is_done())?;
+                let queue = outbox.queue(epoch).filter(|queue| queue.is_quiet())?;
                 queue.attachment = Attachment::Detached;
                 Some(alias)
             },
@@ -101,7 +101,8 @@ impl Pump<'_> {
             return;
         }
         let mut outbox = channel.outbox();
-        let Some(queue) = outbox.queue(epoch).filter(|queue| queue.is_done()) else { return };
+        let idle = |queue: &EpochQueue| if crowded { queue.is_quiet() } else { queue.is_done() };
+        let Some(queue) = outbox.queue(epoch).filter(|queue| idle(queue)) else { return };
         queue.attachment = Attachment::Detached;
         outbox.retire(epoch);
         self.session.detach(alias);

@@ -42,7 +42,7 @@ pub(crate) struct DiskIndex {
 pub(super) struct FileIndex {
     pub(super) id: FileId,
     pub(super) bytes: u64,
-    /// Unsettled batches in it.
+    /// Batches in it that are not settled.
     pub(super) live: usize,
     pub(super) schemas: Vec<SchemaId>,
 }
@@ -121,6 +121,11 @@ impl DiskIndex {
             busy: false,
             drops: false,
         }
+    }
+
+    /// The number of the file that is appended to, if there is one.
+    pub(crate) fn newest_file(&self) -> Option<u64> {
+        self.files.back().map(|file| file.id.number)
     }
 
     pub(crate) fn is_full(&self) -> bool {

@@ -41,6 +41,8 @@ pub(crate) enum State {
     Sent(Instant),
     /// The server wants it again, but not before this time.
     Deferred(Instant),
+    /// Durable at the server; kept until it is archived there.
+    Kept,
     /// Done; kept as a placeholder until the batches before it are done too.
     Settled,
 }
