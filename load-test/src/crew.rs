@@ -5,9 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use icecore_device::{
-    BatchPolicy, Config, Device, Event, Events, Gateway, Identity, Level, Spool,
-};
+use icecore_device::{BatchPolicy, Config, Device, Event, Events, Gateway, Identity, Level, Spool};
 use icecore_load::promises::{Acked, Stored};
 use icecore_load::server::TestServer;
 use quinn::Endpoint;
@@ -38,6 +36,7 @@ pub(crate) struct Crew {
 /// A batch's account; its place in the list is its number.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Batch {
+    /// When it was due.
     pub(crate) cut: Instant,
     pub(crate) acked: Option<Instant>,
 }
@@ -120,6 +119,19 @@ impl Crew {
         Ok(members)
     }
 
+    /// Connects members one after the other, each over a connection and a socket of its own: to a network they are
+    /// different clients.
+    ///
+    /// # Errors
+    /// When a connection fails.
+    pub(crate) async fn connect_apart(&self, numbers: Range<usize>) -> Result<Vec<Member>> {
+        let mut members = Vec::new();
+        for number in numbers {
+            members.push(self.connect(number, None).await?);
+        }
+        Ok(members)
+    }
+
     async fn attached(&self, events: &mut Events) -> Result<()> {
         loop {
             let event = events.next().await.context("the connection was closed")?;
@@ -179,7 +191,8 @@ impl Member {
         let mut due = pace.begin;
         while due < pace.end {
             sleep_until(due).await;
-            recording.cut().await?;
+            // When recording has to wait, the batches behind it are late as well, and their acks with them.
+            recording.cut(due.into_std()).await?;
             due += pace.every;
         }
         Ok(())
@@ -192,7 +205,7 @@ impl Member {
     pub(crate) async fn flood(&self, end: tokio::time::Instant) -> Result<()> {
         let mut recording = Recording::of(self);
         while tokio::time::Instant::now() < end {
-            recording.cut().await?;
+            recording.cut(Instant::now()).await?;
         }
         Ok(())
     }
@@ -217,15 +230,24 @@ impl Member {
     }
 }
 
+/// Waits for the last acks of all members.
+///
+/// # Errors
+/// When something is not acked in time.
+pub(crate) async fn flush_all(members: &[Member]) -> Result<()> {
+    for member in members {
+        member.device.flush(Level::Durable, PATIENCE).await?;
+    }
+    Ok(())
+}
+
 /// Closes members side by side.
 ///
 /// # Errors
 /// The first of theirs.
 pub(crate) async fn close_all(members: Vec<Member>) -> Result<()> {
     // First all acks: the first who closes a common gateway ends the others' connection as well.
-    for member in &members {
-        member.device.flush(Level::Durable, PATIENCE).await?;
-    }
+    flush_all(&members).await?;
     let mut closing: JoinSet<_> = members.into_iter().map(Member::close).collect();
     while let Some(closed) = closing.join_next().await {
         closed.context("closing a connection panicked")??;
@@ -254,9 +276,10 @@ impl<'a> Recording<'a> {
         Self { member, machine, readings: Readings::default(), recorder }
     }
 
-    async fn cut(&mut self) -> Result<()> {
+    /// Makes a batch that was due at `due`.
+    async fn cut(&mut self, due: Instant) -> Result<()> {
         self.machine.read(self.member.rows, &mut self.readings);
-        locked(&self.member.batches).push(Batch { cut: Instant::now(), acked: None });
+        locked(&self.member.batches).push(Batch { cut: due, acked: None });
         Ok(self.recorder.columns(&self.readings.times, &self.readings.columns()).await?)
     }
 }

@@ -2,18 +2,20 @@
 
 mod bare_quic;
 mod closed_loop;
+mod commands;
 mod connection;
+mod crew;
 mod disconnects;
 mod figures;
 mod fleet;
 mod meter;
 mod options;
+mod spread;
 mod workload;
 
-use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Parser;
 use icecore_device::Identity;
 use icecore_load::server::TestServer;
@@ -29,11 +31,13 @@ fn main() -> Result<()> {
         return runtime.block_on(bare_quic::run_sink());
     }
     let options = Options::parse();
+    if let Some(command) = &options.command {
+        return runtime.block_on(commands::run(command));
+    }
     let figures = runtime.block_on(measure(&options))?;
     print!("{figures}");
     if let Some(path) = &options.json {
-        let json = serde_json::to_string_pretty(&figures)?;
-        fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+        commands::write_json(path, &figures)?;
     }
     Ok(())
 }

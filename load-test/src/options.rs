@@ -5,13 +5,19 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use crate::commands::Command;
+
 /// Measures an Icecore server with a fleet of simulated devices and verifies that every acked event was stored.
 ///
 /// Without --devices: a closed loop, in which every connection sends as fast as acks come back, measured against bare
-/// QUIC. With --devices: a fleet, in which every device has a connection of its own and sends at its own pace.
+/// QUIC. With --devices: a fleet, in which every device has a connection of its own and sends at its own pace. With a
+/// command: one figure of devices in the real world.
 #[derive(Debug, Parser)]
-#[command(name = "icecore-load", version)]
+#[command(name = "icecore-load", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
     /// Closed loop: connections.
     #[arg(long, value_name = "N", default_value_t = 32, conflicts_with = "devices", value_parser = positive)]
     pub(crate) connections: usize,
@@ -53,11 +59,13 @@ pub(crate) struct Options {
     pub(crate) identity: Option<PathBuf>,
 }
 
-fn positive(text: &str) -> Result<usize, String> {
+/// A whole number above 0.
+pub(crate) fn positive(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "expected a whole number above 0".to_owned())
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// A duration of milliseconds or seconds.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number = number.parse::<u64>().ok().filter(|&number| number > 0);
@@ -94,5 +102,7 @@ mod tests {
         assert!(parse("icecore-load --devices 10000 --rate 100 --batch-every 1s --seconds 60").is_ok());
         assert!(parse("icecore-load --devices 10 --connections 32").is_err());
         assert!(parse("icecore-load --server localhost:1").is_err());
+        assert!(parse("icecore-load fair --devices 10 --batch-every 100ms").is_ok());
+        assert!(parse("icecore-load --seconds 3 fair").is_err());
     }
 }

@@ -1,0 +1,67 @@
+//! The subcommands: each makes one figure, quotes it beside a calm phase of the same run, and proves by a replay of the
+//! log that nothing acked was lost or stored twice.
+
+mod fair;
+mod outage;
+mod restart;
+
+use std::fmt::Display;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use serde::Serialize;
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Fair(fair::Options),
+    Outage(outage::Options),
+    Restart(restart::Options),
+}
+
+/// Where a figure's server works and its result goes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Output {
+    /// Writes the figures to this file as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Where the temporary server keeps its data: choose the disk to be measured.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+impl Output {
+    fn dir(&self) -> Option<&Path> {
+        self.dir.as_deref()
+    }
+
+    /// Prints the figures and writes them where they are asked for.
+    fn give(&self, figures: &(impl Display + Serialize)) -> Result<()> {
+        print!("{figures}");
+        self.json.as_deref().map_or(Ok(()), |path| write_json(path, figures))
+    }
+}
+
+/// Runs a subcommand to its end.
+///
+/// # Errors
+/// When something fails that must not, or a promise was not kept.
+pub(crate) async fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Fair(options) => options.output.give(&fair::run(options).await?),
+        Command::Outage(options) => options.output.give(&outage::run(options).await?),
+        Command::Restart(options) => options.output.give(&restart::run(options).await?),
+    }
+}
+
+/// Writes figures to a file.
+///
+/// # Errors
+/// When that cannot be written.
+pub(crate) fn write_json(path: &Path, figures: &impl Serialize) -> Result<()> {
+    let json = serde_json::to_string_pretty(figures)?;
+    fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))
+}
