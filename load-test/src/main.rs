@@ -9,6 +9,7 @@ mod disconnects;
 mod figures;
 mod fleet;
 mod meter;
+mod mqtt;
 mod options;
 mod spread;
 mod workload;

@@ -55,6 +55,12 @@ impl Readings {
         ]
     }
 
+    /// Time and field values of each reading.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (i64, f64, f64, i64)> {
+        let row = |i| (self.times[i], self.temperature[i], self.vibration[i], self.revolutions[i]);
+        (0..self.times.len()).map(row)
+    }
+
     /// Appends the readings as bytes, column after column, as a plain batch lays them out.
     pub(crate) fn append_to(&self, bytes: &mut Vec<u8>) {
         bytes.extend(self.times.iter().flat_map(|time| time.to_le_bytes()));

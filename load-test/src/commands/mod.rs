@@ -4,6 +4,7 @@
 mod fair;
 mod outage;
 mod restart;
+mod wire;
 
 use std::fmt::Display;
 use std::fs;
@@ -19,6 +20,7 @@ pub(crate) enum Command {
     Fair(fair::Options),
     Outage(outage::Options),
     Restart(restart::Options),
+    Wire(wire::Options),
 }
 
 /// Where a figure's server works and its result goes.
@@ -54,6 +56,7 @@ pub(crate) async fn run(command: &Command) -> Result<()> {
         Command::Fair(options) => options.output.give(&fair::run(options).await?),
         Command::Outage(options) => options.output.give(&outage::run(options).await?),
         Command::Restart(options) => options.output.give(&restart::run(options).await?),
+        Command::Wire(options) => options.output.give(&wire::run(options).await?),
     }
 }
 
