@@ -116,6 +116,12 @@ pub fn client_config(identity: &Identity) -> Result<ClientConfig, rustls::Error>
 /// # Errors
 /// The socket cannot be created or bound.
 pub fn endpoint(family: Family) -> io::Result<Endpoint> {
+    let runtime = quinn::default_runtime().ok_or_else(|| io::Error::other("not within a tokio runtime"))?;
+    Endpoint::new(EndpointConfig::default(), None, socket(family)?, runtime)
+}
+
+/// A socket of `family` with large kernel buffers, on a port of the system's choice.
+pub(crate) fn socket(family: Family) -> io::Result<UdpSocket> {
     let (domain, address) = match family {
         Family::V4 => (Domain::IPV4, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
         Family::V6 => (Domain::IPV6, SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))),
@@ -124,8 +130,7 @@ pub fn endpoint(family: Family) -> io::Result<Endpoint> {
     socket.bind(&address.into())?;
     let socket = UdpSocket::from(socket);
     enlarge_buffers(&socket)?;
-    let runtime = quinn::default_runtime().ok_or_else(|| io::Error::other("not within a tokio runtime"))?;
-    Endpoint::new(EndpointConfig::default(), None, socket, runtime)
+    Ok(socket)
 }
 
 /// The address family of a server.

@@ -99,6 +99,8 @@ pub struct Stats {
     pub zero_rtt_offered: u64,
     /// Of those, connections whose server took that data.
     pub zero_rtt_accepted: u64,
+    /// Times that a connection that had fallen silent was moved to another socket.
+    pub moves: u64,
     /// Batches written to the connection, repetitions included.
     pub batches_sent: u64,
     /// Of those, batches that had been written before; those do not count whose server did not take 0-RTT data.
@@ -133,6 +135,7 @@ impl Stats {
         self.datagrams_received += other.datagrams_received;
         self.zero_rtt_offered += other.zero_rtt_offered;
         self.zero_rtt_accepted += other.zero_rtt_accepted;
+        self.moves += other.moves;
         self.batches_sent += other.batches_sent;
         self.batches_resent += other.batches_resent;
         self.batches_acked += other.batches_acked;

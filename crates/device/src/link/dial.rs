@@ -80,6 +80,11 @@ impl Dialer {
         }
     }
 
+    /// The endpoint, if nobody else uses it.
+    pub(super) fn own_endpoint(&self) -> Option<Endpoint> {
+        self.endpoint.clone().filter(|_| self.owns_endpoint)
+    }
+
     /// An attempt was answered, or not in time.
     pub(super) fn answered(&mut self, answered: bool) {
         self.unanswered = if answered { 0 } else { self.unanswered.saturating_add(1) };

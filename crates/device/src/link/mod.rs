@@ -292,7 +292,7 @@ async fn connect_once(link: &Arc<Link>, dialer: &mut Dialer) -> Ended {
         _ = stop.wait_for(|stop| *stop) => return Disconnect::Lost { reason: "stopped".into() }.into(),
     };
     locked(&link.traffic).begin(connection.clone());
-    let ended = pump::run(link, &connection, first_flight).await;
+    let ended = pump::run(link, &connection, dialer.own_endpoint(), first_flight).await;
     dialer.answered(!matches!(ended.reason, Disconnect::Unreachable { .. }));
     connection.close(0u32.into(), b"");
     ended

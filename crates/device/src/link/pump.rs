@@ -14,17 +14,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use icecore_wire::{Ack, ClientEvent, ClientSession, Disposition, Epoch, Nack, Pace, SessionError, limits};
-use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 use tokio::time::Instant;
 
 use self::outflow::{CONTROL_PRIORITY, Lane};
 use super::dial::{FirstFlight, meaning_of};
-use super::silence::Silence;
+use super::silence::{Clocks, Silence, Verdict};
 use super::{Ended, Link};
 use crate::channel::Channel;
 use crate::event::{Disconnect, Event};
 use crate::spool::class::Class;
 use crate::spool::queue::Outgoing;
+use crate::transport::{self, Family};
 
 /// What the SDK says it is.
 const SDK: &str = concat!("icecore-device/", env!("CARGO_PKG_VERSION"));
@@ -39,10 +40,11 @@ const READ_BYTES: usize = 64 << 10;
 pub(super) async fn run(
     link: &Arc<Link>,
     connection: &Connection,
+    own_endpoint: Option<Endpoint>,
     mut first_flight: Option<FirstFlight>,
 ) -> Ended {
     loop {
-        let mut pump = Pump::new(link, connection, first_flight.take());
+        let mut pump = Pump::new(link, connection, own_endpoint.clone(), first_flight.take());
         match pump.begin().await {
             Err(Stop::Ended(ended)) => return pump.farewell.take().unwrap_or(ended),
             // The connection stands; everything is said again on new streams.
@@ -90,6 +92,9 @@ struct Pump<'a> {
     /// What [`Pump::fill`] is gathering; kept for its allocation.
     outgoing: Vec<Outgoing>,
     silence: Silence,
+    clocks: Clocks,
+    /// Where the connection can be moved to another socket: no other connection uses it.
+    own_endpoint: Option<Endpoint>,
     /// Why the server is about to end the connection, if it said so.
     farewell: Option<Ended>,
     /// Since when nothing is left to do on a connection on demand.
@@ -97,7 +102,12 @@ struct Pump<'a> {
 }
 
 impl<'a> Pump<'a> {
-    fn new(link: &'a Arc<Link>, connection: &'a Connection, first_flight: Option<FirstFlight>) -> Self {
+    fn new(
+        link: &'a Arc<Link>,
+        connection: &'a Connection,
+        own_endpoint: Option<Endpoint>,
+        first_flight: Option<FirstFlight>,
+    ) -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // A clock beyond the year 2262 is no clock.
         let device_time = i64::try_from(since_epoch.as_nanos()).unwrap_or(0);
@@ -115,7 +125,9 @@ impl<'a> Pump<'a> {
             crowded_out: Vec::new(),
             max_aliases: limits::MAX_ALIASES,
             outgoing: Vec::new(),
-            silence: Silence::default(),
+            silence: Silence::new(),
+            clocks: Clocks::new(),
+            own_endpoint,
             farewell: None,
             idle_since: None,
         }
@@ -143,6 +155,9 @@ impl<'a> Pump<'a> {
         let timer = tokio::time::sleep_until(self.origin);
         tokio::pin!(timer);
         loop {
+            if self.clocks.have_parted() {
+                return Err(Ended::from(Disconnect::Silent).into());
+            }
             self.fill(&mut live);
             self.fill(&mut backlog);
             if self.link.is_stopping() {
@@ -339,10 +354,25 @@ impl<'a> Pump<'a> {
         while let Some(entry) = self.later.first_entry().filter(|entry| entry.key().0 <= now) {
             entry.remove().signal();
         }
-        if self.silence.is_dead(self.connection, self.in_flight() > 0, now) {
-            return Err(Ended::from(Disconnect::Silent).into());
+        match self.silence.look(self.connection, self.in_flight() > 0, now) {
+            Verdict::Alive => Ok(()),
+            Verdict::Move if self.move_to_another_socket() => Ok(()),
+            Verdict::Move | Verdict::Dead => Err(Ended::from(Disconnect::Silent).into()),
         }
-        Ok(())
+    }
+
+    /// Goes on from another port, which also asks for a sign of life. False if that cannot be.
+    fn move_to_another_socket(&self) -> bool {
+        let Some(endpoint) = &self.own_endpoint else { return false };
+        let family = Family::of(&self.connection.remote_address());
+        if let Err(error) = transport::socket(family).and_then(|socket| endpoint.rebind(socket)) {
+            tracing::debug!(%error, "no other socket for a silent connection");
+            return false;
+        }
+        let mut report = self.link.watchers.report();
+        report.stats.moves = 1;
+        self.link.watchers.publish(&report);
+        true
     }
 }
 

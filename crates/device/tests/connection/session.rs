@@ -1,16 +1,14 @@
 //! Devices and gateways against a server that misbehaves.
-#![expect(clippy::unwrap_used, reason = "fixtures of tests fail by panicking, like tests")]
-
-mod fake;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fake::{Authority, FakeServer};
 use icecore_device::{
     Backoff, BatchPolicy, Code, Column, ColumnData, ColumnType, Config, Device, Disconnect, Event, Events,
     Field, Gateway, Level, Recorder, Schema, Spool, Value, WhenFull,
 };
+
+use crate::fake::{Authority, FakeServer};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

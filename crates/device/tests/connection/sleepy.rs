@@ -1,16 +1,14 @@
 //! Devices that connect only when there is something to send.
-#![expect(clippy::unwrap_used, reason = "fixtures of tests fail by panicking, like tests")]
-
-mod fake;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use fake::FakeServer;
 use icecore_device::{
     BatchPolicy, Code, ColumnType, Config, Device, Disconnect, Event, Events, Field, Gateway, Level,
     Recorder, Schema, Spool, Value,
 };
+
+use crate::fake::FakeServer;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

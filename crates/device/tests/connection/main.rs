@@ -1,0 +1,9 @@
+//! The connection of devices and gateways, against a server and a network that misbehave.
+#![expect(clippy::unwrap_used, reason = "fixtures of tests fail by panicking, like tests")]
+
+#[path = "../fake/mod.rs"]
+mod fake;
+
+mod roaming;
+mod session;
+mod sleepy;
