@@ -24,6 +24,7 @@ use tls::Verified;
 use crate::limits::Limiter;
 use crate::log_limit::LogLimit;
 use crate::metrics::EndpointMetrics;
+use crate::renewal::{Issuer, Renewals};
 use crate::session::{self, Conflict, Loss, Owners, Session};
 use crate::writer::{Answer, Health, Inbox};
 use crate::{RateLimits, Registry, StopError, Writer, WriterHandle};
@@ -49,6 +50,8 @@ pub struct IngestOptions {
     /// File with the endpoint's own secrets; made when it does not exist. Kept across restarts, so that devices notice
     /// a restart at once.
     pub endpoint_keys: PathBuf,
+    /// Who renews certificates; nobody where the CA's key is kept on another machine.
+    pub issuer: Option<Arc<dyn Issuer>>,
     /// How much devices and gateways may send.
     pub limits: RateLimits,
 }
@@ -109,6 +112,7 @@ pub(crate) struct Hub {
     /// Lines about clients that are not let in, and about devices that are not attached.
     pub(crate) turned_away: LogLimit,
     pub(crate) refused_attaches: LogLimit,
+    pub(crate) renewals: Arc<Renewals>,
     /// Who speaks for which device.
     pub(crate) owners: Owners,
     sessions: Mutex<HashMap<u64, Arc<Session>>>,
@@ -188,6 +192,7 @@ impl Ingest {
             quinn::default_runtime().ok_or_else(|| IngestError::Tls("no tokio runtime".to_owned()))?;
         let endpoint = Endpoint::new(keys.endpoint(), Some(config), socket, runtime).map_err(bind)?;
         let address = endpoint.local_addr().map_err(bind)?;
+        let renewals = Arc::new(Renewals::new(options.issuer.clone(), Arc::clone(&registry)));
         let hub = Arc::new(Hub {
             registry,
             inbox: writer.inbox,
@@ -198,6 +203,7 @@ impl Ingest {
             verified,
             turned_away: LogLimit::default(),
             refused_attaches: LogLimit::default(),
+            renewals,
             owners: Owners::default(),
             sessions: Mutex::default(),
         });

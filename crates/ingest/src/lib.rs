@@ -15,6 +15,7 @@ mod metrics;
 pub mod mutants;
 mod quarantine;
 mod registry;
+mod renewal;
 mod session;
 mod writer;
 
@@ -22,6 +23,7 @@ pub use endpoint::{Ingest, IngestError, IngestOptions};
 pub use identity::fingerprint;
 pub use limits::{Rate, RateLimits};
 pub use registry::{Enrolment, Registry, RegistryError, Role};
+pub use renewal::{Issuer, Renewal};
 pub use writer::{
     Answer, Attachment, Body, Core, Decision, Health, InvalidBatch, ReceivedBatch, Refusal, Reply,
     StartError, StopError, Submission, Writer, WriterHandle, WriterOptions,

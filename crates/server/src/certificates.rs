@@ -3,6 +3,7 @@
 //! One URI name in a certificate says who shows it: `icecore:device:<name>` or `icecore:gateway:<name>`, the name
 //! percent-encoded. What a gateway may write for is not in its certificate but in the server's registry.
 
+use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -10,15 +11,18 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
+use icecore_ingest::Renewal;
 use icecore_wire::DeviceName;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertificateSigningRequestParams, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
     PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PublicKey, PublicKeyData, SanType, SignatureAlgorithm,
+    SubjectPublicKeyInfo,
 };
 
-/// Certificates outlive the devices they are installed in; who must not connect any more is revoked in the registry.
-const VALIDITY: Duration = Duration::from_hours(20 * 365 * 24);
+/// As long as certificates are valid unless told otherwise: they outlive the devices they are installed in, and who must not
+/// connect any more is revoked in the registry.
+pub(crate) const VALIDITY: Duration = Duration::from_hours(20 * 365 * 24);
 
 /// Valid from a day ago, for devices whose clock is behind.
 const BACKDATED: Duration = Duration::from_hours(24);
@@ -87,7 +91,7 @@ impl Authority {
         let key = KeyPair::generate()?;
         // A name of its own, so that a certificate of another authority is told as that.
         let fingerprint = blake3::hash(key.public_key_raw()).to_hex();
-        let mut params = leaf(&format!("Icecore certificate authority {}", &fingerprint[..8]));
+        let mut params = leaf(&format!("Icecore certificate authority {}", &fingerprint[..8]), VALIDITY);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let issued = issued(&params.self_signed(&key)?, &key);
@@ -117,7 +121,7 @@ impl Authority {
         let mut names: Vec<&str> = hosts.iter().map(String::as_str).chain(LOOPBACK_NAMES).collect();
         names.sort_unstable();
         names.dedup();
-        let mut params = leaf("Icecore server");
+        let mut params = leaf("Icecore server", VALIDITY);
         for name in names {
             params.subject_alt_names.push(server_name(name)?);
         }
@@ -126,8 +130,13 @@ impl Authority {
     }
 
     /// Issues a client certificate for a device or gateway.
-    pub(crate) fn issue_client(&self, role: Role, name: &DeviceName) -> anyhow::Result<Issued> {
-        self.issue(&client(role, name)?)
+    pub(crate) fn issue_client(
+        &self,
+        role: Role,
+        name: &DeviceName,
+        valid_for: Duration,
+    ) -> anyhow::Result<Issued> {
+        self.issue(&client(role, name, valid_for)?)
     }
 
     /// Issues a client certificate for a key that stays where it was made. Of the request only the key counts: what
@@ -136,14 +145,40 @@ impl Authority {
         &self,
         role: Role,
         name: &DeviceName,
+        valid_for: Duration,
         request: &Request,
     ) -> anyhow::Result<Certificate> {
-        Ok(client(role, name)?.signed_by(&request.key, &self.issuer)?)
+        Ok(client(role, name, valid_for)?.signed_by(&request.key, &self.issuer)?)
+    }
+
+    /// Issues the successor of a client certificate, for the same key and as long as that was valid.
+    fn renew(&self, renewal: &Renewal) -> anyhow::Result<Vec<u8>> {
+        let role = match renewal.role {
+            icecore_ingest::Role::Device => Role::Device,
+            icecore_ingest::Role::Gateway => Role::Gateway,
+        };
+        let key = SubjectPublicKeyInfo::from_der(&renewal.public_key)?;
+        let valid_for = renewal.validity.checked_sub(BACKDATED).unwrap_or(renewal.validity);
+        let params = client(role, &renewal.name, valid_for)?;
+        Ok(params.signed_by(&key, &self.issuer)?.der().to_vec())
     }
 
     fn issue(&self, params: &CertificateParams) -> anyhow::Result<Issued> {
         let key = KeyPair::generate()?;
         Ok(issued(&params.signed_by(&key, &self.issuer)?, &key))
+    }
+}
+
+impl icecore_ingest::Issuer for Authority {
+    fn issue(&self, renewal: &Renewal) -> Result<Vec<u8>, String> {
+        self.renew(renewal).map_err(|e| format!("{e:#}"))
+    }
+}
+
+/// The key of an authority is nothing to print.
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authority").finish_non_exhaustive()
     }
 }
 
@@ -172,26 +207,26 @@ fn write_new(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn client(role: Role, name: &DeviceName) -> anyhow::Result<CertificateParams> {
+fn client(role: Role, name: &DeviceName, valid_for: Duration) -> anyhow::Result<CertificateParams> {
     let role = match role {
         Role::Device => "device",
         Role::Gateway => "gateway",
     };
     let uri = format!("icecore:{role}:{}", name.percent_encoded());
-    let mut params = leaf(&format!("Icecore {role}"));
+    let mut params = leaf(&format!("Icecore {role}"), valid_for);
     params.subject_alt_names.push(SanType::URI(uri.try_into()?));
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     Ok(params)
 }
 
-fn leaf(common_name: &str) -> CertificateParams {
+fn leaf(common_name: &str, valid_for: Duration) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, common_name);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = true;
     let now = SystemTime::now();
     params.not_before = (now - BACKDATED).into();
-    params.not_after = (now + VALIDITY).into();
+    params.not_after = (now + valid_for).into();
     params
 }
 
@@ -223,7 +258,7 @@ mod tests {
         assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
 
         let authority = Authority::load(&certificate, &key).unwrap();
-        let issued = authority.issue_client(Role::Gateway, &"site/a b".parse().unwrap()).unwrap();
+        let issued = authority.issue_client(Role::Gateway, &"site/a b".parse().unwrap(), VALIDITY).unwrap();
         let (_, parsed) = x509_parser::parse_x509_certificate(&issued.der).unwrap();
         let names = parsed.subject_alternative_name().unwrap().unwrap();
         assert!(format!("{:?}", names.value).contains("icecore:gateway:site%2Fa%20b"), "{:?}", names.value);
@@ -238,7 +273,8 @@ mod tests {
         let mut asked = CertificateParams::new(["victim.example".to_owned()]).unwrap();
         asked.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let request = Request::parse(&asked.serialize_request(&key).unwrap().pem().unwrap()).unwrap();
-        let issued = authority.sign_client(Role::Device, &"pump/1".parse().unwrap(), &request).unwrap();
+        let issued =
+            authority.sign_client(Role::Device, &"pump/1".parse().unwrap(), VALIDITY, &request).unwrap();
         let (_, parsed) = x509_parser::parse_x509_certificate(issued.der()).unwrap();
         assert_eq!(parsed.public_key().raw, key.subject_public_key_info());
         let names = format!("{:?}", parsed.subject_alternative_name().unwrap().unwrap().value);
@@ -256,6 +292,25 @@ mod tests {
         assert!(forged.is_err());
         let error = Request::parse(&params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()).err();
         assert!(error.unwrap().to_string().contains("BEGIN CERTIFICATE REQUEST"));
+    }
+
+    #[test]
+    fn a_renewed_certificate_says_what_the_old_one_did() {
+        let (authority, _) = Authority::create().unwrap();
+        let valid_for = Duration::from_hours(90 * 24);
+        let old = authority.issue_client(Role::Device, &"pump/1".parse().unwrap(), valid_for).unwrap().der;
+        let parsed = |der: &[u8]| {
+            let (_, parsed) = x509_parser::parse_x509_certificate(der).unwrap();
+            let names = format!("{:?}", parsed.subject_alternative_name().unwrap().unwrap().value);
+            let validity = parsed.validity();
+            let seconds = (validity.not_after.timestamp() - validity.not_before.timestamp()).unsigned_abs();
+            (names, parsed.public_key().raw.to_vec(), Duration::from_secs(seconds))
+        };
+        let (_, public_key, validity) = parsed(&old);
+        assert_eq!(validity, valid_for + BACKDATED);
+        let name = "pump/1".parse().unwrap();
+        let renewal = Renewal { role: icecore_ingest::Role::Device, name, public_key, validity };
+        assert_eq!(parsed(&authority.renew(&renewal).unwrap()), parsed(&old));
     }
 
     #[test]

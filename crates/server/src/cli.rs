@@ -117,6 +117,11 @@ pub(crate) struct EnrollArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) csr: Option<PathBuf>,
 
+    /// How long the certificate is valid, such as `90d`; it is renewed over the session, for as long again, when the device
+    /// asks. Without this it outlives the device.
+    #[arg(long, value_name = "DURATION", value_parser = instant::parse_duration)]
+    pub(crate) valid_for: Option<Duration>,
+
     /// Directory for the identity: `ca.pem`, `cert.pem` and, without `--csr`, `key.pem`.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,

@@ -80,15 +80,19 @@ async fn establish(incoming: Incoming) -> Result<(Connection, EarlyStreams), Con
 }
 
 fn identify(hub: &Hub, connection: &Connection) -> Result<Identity, Denied> {
-    let certificates =
-        connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
-    let Some(certificate) = certificates.as_ref().and_then(|certificates| certificates.first()) else {
+    let Some(certificate) = certificate_of(connection) else {
         let message = "the client shows no certificate".to_owned();
         return Err(Denied { code: Code::NotEnrolled, message });
     };
-    let identity = Identity::from_certificate(certificate)?;
+    let identity = Identity::from_certificate(&certificate)?;
     identity.enrolment(&hub.registry, wall_time())?;
     Ok(identity)
+}
+
+/// What the client showed, in this connection or in the one whose session it resumed.
+pub(super) fn certificate_of(connection: &Connection) -> Option<CertificateDer<'static>> {
+    let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    chain.into_iter().next()
 }
 
 /// Says on the control stream why the connection is not taken, and waits until the client has it.

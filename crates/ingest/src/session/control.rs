@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use icecore_wire::limits::MAX_ALIASES;
-use icecore_wire::{Attach, Code, DeviceName, GoAway, Refuse, ServerEvent, SessionError};
+use icecore_wire::{Attach, Code, DeviceName, GoAway, NotRenewed, Refuse, ServerEvent, SessionError};
 use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, WriteError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::admission::EarlyStreams;
+use super::admission::{EarlyStreams, certificate_of};
 use super::{Loss, Session, State, batches, close};
 use crate::endpoint::{Hub, Phase};
 use crate::identity::Denied;
@@ -59,6 +59,8 @@ struct Control {
     out: Vec<u8>,
     written: usize,
     streams: JoinSet<Result<(), SessionError>>,
+    /// At most one: an identity may ask once a minute, and that is more than one takes.
+    renewals: JoinSet<Result<Vec<u8>, NotRenewed>>,
     phase: watch::Receiver<Phase>,
 }
 
@@ -87,6 +89,7 @@ pub(super) async fn run(hub: Arc<Hub>, connection: Connection, early: EarlyStrea
         out: Vec::new(),
         written: 0,
         streams: JoinSet::new(),
+        renewals: JoinSet::new(),
     };
     // Somebody who connects while the server is going away is told so.
     control.phase.mark_changed();
@@ -126,6 +129,7 @@ impl Control {
                 self.streams.spawn(batches::read(Arc::clone(&self.hub), Arc::clone(&self.session), stream?));
             }
             Some(ended) = self.streams.join_next() => ended.unwrap_or(Ok(())).map_err(End::Breach)?,
+            Some(Ok(renewed)) = self.renewals.join_next() => self.answer_renewal(renewed),
             () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                 self.session.handle_timeout().map_err(End::Breach)?;
             }
@@ -159,6 +163,11 @@ impl Control {
                     if let Some(from) = state.attachments.get(&dropped.alias).cloned() {
                         let body = Body::Dropped(dropped.ranges);
                         state.pending.push_back(Submission { from, body });
+                    }
+                }
+                ServerEvent::Renew => {
+                    if let Err(not_renewed) = self.renew() {
+                        state.machine.not_renewed(not_renewed);
                     }
                 }
                 // After `Bye` the client waits for its acks and closes the connection itself; events of later
@@ -209,6 +218,22 @@ impl Control {
             attached
         });
         state.owned = owned;
+    }
+
+    fn renew(&mut self) -> Result<(), NotRenewed> {
+        self.hub.renewals.admit(&self.session.identity.name, std::time::Instant::now())?;
+        if let Some(certificate) = certificate_of(&self.connection) {
+            self.renewals.spawn(Arc::clone(&self.hub.renewals).renew(certificate));
+        }
+        Ok(())
+    }
+
+    fn answer_renewal(&self, renewed: Result<Vec<u8>, NotRenewed>) {
+        let mut state = self.session.state();
+        match renewed {
+            Ok(certificate) => state.machine.renewed(certificate),
+            Err(not_renewed) => state.machine.not_renewed(not_renewed),
+        }
     }
 
     fn follow_review(&self) -> Result<(), End> {

@@ -120,6 +120,12 @@ impl Client {
         let _ = self.send.write_all(&self.session.take_control()).await;
     }
 
+    pub(crate) async fn renew(&mut self) -> ClientEvent {
+        self.session.renew();
+        self.say().await;
+        self.event().await
+    }
+
     pub(crate) async fn detach(&mut self, alias: u32) {
         self.session.detach(alias);
         self.say().await;

@@ -9,6 +9,7 @@ mod neighbours;
 mod pressure;
 mod rates;
 mod relay;
+mod renewal;
 mod resumption;
 mod revocation;
 mod server;

@@ -15,7 +15,10 @@ use icecore_ingest::{
 };
 use icecore_log::disk::{Access, DiskLock};
 use icecore_log::{Disk, DiskFile, LogReader, RealDisk, Record, Scan};
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
+    SubjectPublicKeyInfo,
+};
 
 use crate::counts::Counts;
 
@@ -23,6 +26,24 @@ use crate::counts::Counts;
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub(crate) certificate: rcgen::Certificate,
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Authority")
+    }
+}
+
+impl icecore_ingest::Issuer for Authority {
+    fn issue(&self, renewal: &icecore_ingest::Renewal) -> Result<Vec<u8>, String> {
+        let uri = format!("icecore:{}:{}", renewal.role.as_str(), renewal.name.percent_encoded());
+        let mut params = CertificateParams::default();
+        params.subject_alt_names.push(SanType::URI(uri.try_into().unwrap()));
+        params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
+        params.not_after = (SystemTime::now() + renewal.validity).into();
+        let key = SubjectPublicKeyInfo::from_der(&renewal.public_key).map_err(|e| e.to_string())?;
+        Ok(params.signed_by(&key, &self.issuer).map_err(|e| e.to_string())?.der().to_vec())
+    }
 }
 
 /// A certificate and its key.
@@ -121,6 +142,7 @@ impl Server {
             certificate: path("server.pem"),
             key: path("server.key"),
             endpoint_keys: path("endpoint.keys"),
+            issuer: Some(Arc::clone(&self.authority) as Arc<dyn icecore_ingest::Issuer>),
             limits: self.limits,
         };
         let ingest = Ingest::start(&options, registry, handle).unwrap();

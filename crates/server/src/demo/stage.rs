@@ -72,6 +72,7 @@ impl Stage {
             name: name.parse()?,
             labels: vec![("made-by".to_owned(), "demo".to_owned())],
             csr: None,
+            valid_for: None,
             gateway_for: grant.into_iter().map(str::to_owned).collect(),
             out: out.clone(),
         };

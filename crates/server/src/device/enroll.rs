@@ -6,7 +6,9 @@ use std::io::Write;
 use anyhow::{Context, bail};
 use icecore_ingest::{Enrolment, Role, fingerprint};
 
-use crate::certificates::{Authority, Request, Role as CertificateRole, write_public, write_secret};
+use crate::certificates::{
+    Authority, Request, Role as CertificateRole, VALIDITY, write_public, write_secret,
+};
 use crate::cli::EnrollArgs;
 use crate::config::Config;
 use crate::instant;
@@ -26,13 +28,15 @@ pub(super) fn run(args: &EnrollArgs, config: &Config, out: &mut impl Write) -> a
         [] => (Role::Device, CertificateRole::Device),
         _ => (Role::Gateway, CertificateRole::Gateway),
     };
+    let valid_for = args.valid_for.unwrap_or(VALIDITY);
     let (certificate, der, key) = match &args.csr {
         Some(csr) => {
-            let signed = authority.sign_client(certificate_role, &args.name, &Request::load(csr)?)?;
+            let signed =
+                authority.sign_client(certificate_role, &args.name, valid_for, &Request::load(csr)?)?;
             (signed.pem(), signed.der().to_vec(), None)
         }
         None => {
-            let issued = authority.issue_client(certificate_role, &args.name)?;
+            let issued = authority.issue_client(certificate_role, &args.name, valid_for)?;
             (issued.certificate, issued.der, Some(issued.key))
         }
     };

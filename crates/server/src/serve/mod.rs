@@ -11,15 +11,16 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use icecore_ingest::{
-    Health, Ingest, IngestOptions, Rate, RateLimits, Registry, StartError, Writer, WriterOptions,
+    Health, Ingest, IngestOptions, Issuer, Rate, RateLimits, Registry, StartError, Writer, WriterOptions,
 };
 use icecore_log::{LogError, Recovery};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use crate::certificates::Authority;
 use crate::cli::ServeArgs;
-use crate::config::{Config, Limits};
+use crate::config::{Config, Limits, Tls};
 use http::Stage;
 
 /// How long a stopping server waits for devices to take their last acks.
@@ -42,7 +43,7 @@ pub(crate) fn run(args: &ServeArgs, config: &Config) -> anyhow::Result<()> {
     let stopped = runtime.block_on(async {
         // Signals are caught before anybody is told that the server is ready.
         let mut signals = Signals::catch()?;
-        let ingest = Ingest::start(&ingest_options(config), Arc::new(registry), handle)?;
+        let ingest = Ingest::start(&ingest_options(config)?, Arc::new(registry), handle)?;
         let (stage, stages) = watch::channel(Stage::Ready);
         let http = http::start(config.listen.http, metrics, writer.health(), stages)?;
         info!(
@@ -148,15 +149,26 @@ fn writer_options(args: &ServeArgs, config: &Config) -> WriterOptions {
     }
 }
 
-fn ingest_options(config: &Config) -> IngestOptions {
-    IngestOptions {
+fn ingest_options(config: &Config) -> anyhow::Result<IngestOptions> {
+    Ok(IngestOptions {
         listen: config.listen.quic,
         ca: config.tls.ca.clone(),
         certificate: config.tls.certificate.clone(),
         key: config.tls.key.clone(),
         endpoint_keys: config.data.dir.join("endpoint.keys"),
+        issuer: issuer(config)?,
         limits: rate_limits(config),
+    })
+}
+
+/// Renews certificates where the CA's key is here.
+fn issuer(config: &Config) -> anyhow::Result<Option<Arc<dyn Issuer>>> {
+    let Tls { ca, ca_key, .. } = &config.tls;
+    if !ca_key.exists() {
+        info!(ca_key = %ca_key.display(), "there is no key of the certificate authority here: certificates are not renewed");
+        return Ok(None);
     }
+    Ok(Some(Arc::new(Authority::load(ca, ca_key)?)))
 }
 
 fn rate_limits(config: &Config) -> RateLimits {
