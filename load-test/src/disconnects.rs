@@ -17,6 +17,8 @@ impl Disconnects {
     /// Counts `event` if it is a disconnect or a refusal.
     pub(crate) fn note(&self, event: &Event) {
         match event {
+            // No fault: the connection is made on demand.
+            Event::Disconnected { reason: Disconnect::Idle, .. } => {}
             Event::Disconnected { reason, .. } => self.count(reason),
             Event::Refused { code, .. } => self.count_as(format!("refused: {}", code.name())),
             _ => {}

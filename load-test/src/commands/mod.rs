@@ -4,22 +4,30 @@
 mod fair;
 mod outage;
 mod restart;
+mod wake;
 mod wire;
 
 use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
+use icecore_load::network::{self, Direction, Volume};
 use serde::Serialize;
+use tokio::time::sleep;
 
+/// A path on which nothing has passed for this long has nothing more to say: longer than QUIC holds an acknowledgement
+/// back and probes, shorter than a keep-alive takes to come.
+const QUIET: Duration = Duration::from_millis(700);
 /// What to measure.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Fair(fair::Options),
     Outage(outage::Options),
     Restart(restart::Options),
+    Wake(wake::Options),
     Wire(wire::Options),
 }
 
@@ -56,6 +64,7 @@ pub(crate) async fn run(command: &Command) -> Result<()> {
         Command::Fair(options) => options.output.give(&fair::run(options).await?),
         Command::Outage(options) => options.output.give(&outage::run(options).await?),
         Command::Restart(options) => options.output.give(&restart::run(options).await?),
+        Command::Wake(options) => options.output.give(&wake::run(options).await?),
         Command::Wire(options) => options.output.give(&wire::run(options).await?),
     }
 }
@@ -67,4 +76,18 @@ pub(crate) async fn run(command: &Command) -> Result<()> {
 pub(crate) fn write_json(path: &Path, figures: &impl Serialize) -> Result<()> {
     let json = serde_json::to_string_pretty(figures)?;
     fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Waits until nothing has passed for a while; returns what has so far, up and down.
+async fn quiet(path: &network::Path) -> [Volume; 2] {
+    let sent = || [Direction::Up, Direction::Down].map(|direction| path.traffic(direction).sent);
+    let mut last = sent();
+    loop {
+        sleep(QUIET).await;
+        let now = sent();
+        if now == last {
+            return now;
+        }
+        last = now;
+    }
 }

@@ -5,21 +5,18 @@ use std::time::Duration;
 
 use anyhow::Result;
 use icecore_device::{Compression, Identity, Level};
-use icecore_load::network::{Direction, Network, Path, Volume};
+use icecore_load::network::{Network, Path};
 use icecore_load::server::TestServer;
 use serde::Serialize;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use super::Output;
+use super::{Output, quiet};
 use crate::crew::Crew;
 use crate::fleet::Pace;
 use crate::mqtt::{self, Message};
 use crate::options::positive;
 use crate::workload::{self, Machine, Readings};
 
-/// A path on which nothing has passed for this long has nothing more to say: longer than QUIC holds an acknowledgement
-/// back and probes, shorter than a keep-alive takes to come.
-const QUIET: Duration = Duration::from_millis(700);
 /// How long the last acks may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -170,20 +167,6 @@ async fn measure(
         payload_bytes_per_event: (up.payload_bytes + down.payload_bytes) as f64 / events,
         datagrams_per_batch: (up.datagrams + down.datagrams) as f64 / batches as f64,
     })
-}
-
-/// Waits until nothing has passed for a while; returns what has so far, up and down.
-async fn quiet(path: &Path) -> [Volume; 2] {
-    let sent = || [Direction::Up, Direction::Down].map(|direction| path.traffic(direction).sent);
-    let mut last = sent();
-    loop {
-        sleep(QUIET).await;
-        let now = sent();
-        if now == last {
-            return now;
-        }
-        last = now;
-    }
 }
 
 /// Bytes an event of what the trickle sends, over MQTT.
