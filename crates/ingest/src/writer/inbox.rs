@@ -55,7 +55,7 @@ pub(super) struct Room {
 #[derive(Debug, Default)]
 struct State {
     queue: FairQueue,
-    commits: Vec<Committed>,
+    commits: Vec<Commit>,
     stopping: bool,
     failed: bool,
     /// Whether the writer sleeps, and how many bytes in the queue it would wake up for (at least).
@@ -71,11 +71,19 @@ pub(super) enum Wanted {
     CommitsOnly,
 }
 
+/// A block that is durable.
+#[derive(Debug)]
+pub(super) struct Commit {
+    pub(super) block: Committed,
+    /// Whether it was compressed before the disk was free for it.
+    pub(super) disk_is_behind: bool,
+}
+
 /// What [`Inbox::wait`] found.
 #[derive(Debug, Default)]
 pub(super) struct Work {
     pub(super) submissions: Vec<Submission>,
-    pub(super) commits: Vec<Committed>,
+    pub(super) commits: Vec<Commit>,
     /// Bytes that wait behind the taken submissions, of each class.
     pub(super) live_waiting: usize,
     pub(super) backlog_waiting: usize,
@@ -160,8 +168,8 @@ impl Inbox {
     }
 
     /// Tells the writer thread that a block is durable.
-    pub(super) fn committed(&self, committed: Committed) {
-        self.state().commits.push(committed);
+    pub(super) fn committed(&self, commit: Commit) {
+        self.state().commits.push(commit);
         self.work.notify_one();
     }
 

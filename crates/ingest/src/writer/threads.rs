@@ -8,6 +8,9 @@
 //!
 //! Only compression overlaps: block N+1 is written after the fsync of block N. A block is cut as soon as nothing is
 //! on its way to the disk, or when it is full, so that blocks grow with the load and nobody waits for a timer.
+//!
+//! What is on its way is ahead of everybody who comes now, so it is kept small: a block is filled when there is a place
+//! for it and not before, and it is no larger than it takes for the whole to keep up.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,7 +25,7 @@ use icecore_log::{CommitError, Committed, Committer, Disk, EncodedBlock, Encoder
 use tokio::sync::{mpsc, watch};
 
 use super::clock::ReceivedClock;
-use super::inbox::{Inbox, Wanted};
+use super::inbox::{Commit, Inbox, Wanted};
 use super::submission::{Answer, Body, Decision, Submission};
 use super::{Core, Health, WriterOptions};
 use crate::metrics::{DiskMetrics, WriterMetrics};
@@ -42,6 +45,14 @@ const FASTER_LEVELS: [i32; 3] = [-1, -3, -5];
 
 /// Waiting blocks that make one step down the levels. One or two are the rhythm of group commit; more are a backlog.
 const BLOCKS_PER_STEP: usize = 2;
+
+/// Bytes that a block holds at least, under load, before it counts as full. At this size a good disk still syncs faster than
+/// blocks are compressed.
+const LEAST_FULL: usize = 256 << 10;
+
+/// Blocks as large as this part of the live data that waits: one greedy stream makes small ones, dozens make large ones,
+/// which cost the least for each event.
+const PART_OF_WAITING: usize = 8;
 
 /// Everything the threads are made of.
 pub(super) struct Parts {
@@ -83,6 +94,11 @@ struct WriterThread {
     metrics: WriterMetrics,
     levels: Vec<i32>,
     block_bytes: usize,
+    /// Bytes that a block needs for the disk to keep up: twice as many after each block that had to wait for the disk, half
+    /// as many after each that the disk had to wait for.
+    disk_wants: usize,
+    /// Bytes of live data that wait in the queue.
+    live_waiting: usize,
     /// Blocks that may be on their way at once: one at each encoder, one at the disk, one between them.
     max_in_flight: usize,
     /// Whether the last block holds something, so that an empty one should follow it when nothing else does.
@@ -143,6 +159,8 @@ impl Threads {
                 .chain(FASTER_LEVELS.into_iter().filter(slower))
                 .collect(),
             block_bytes: parts.options.log.block_bytes,
+            disk_wants: LEAST_FULL,
+            live_waiting: 0,
             max_in_flight: encoders + 2,
             unproven: false,
         };
@@ -200,9 +218,12 @@ impl WriterThread {
                 return;
             }
             let idle = work.submissions.is_empty() && work.commits.is_empty() && !work.drained;
-            for committed in &work.commits {
-                self.core.committed(committed);
+            for commit in &work.commits {
+                self.core.committed(&commit.block);
+                let wants = if commit.disk_is_behind { self.disk_wants * 2 } else { self.disk_wants / 2 };
+                self.disk_wants = wants.clamp(LEAST_FULL, LEAST_FULL.max(self.block_bytes));
             }
+            self.live_waiting = work.live_waiting;
             self.durable_position.store(self.core.durable_position(), Ordering::Release);
             for submission in work.submissions {
                 self.offer(submission);
@@ -224,18 +245,24 @@ impl WriterThread {
         }
     }
 
+    /// Bytes at which a block is full at present.
+    fn full_at(&self) -> usize {
+        self.disk_wants.max(self.live_waiting / PART_OF_WAITING).min(self.block_bytes)
+    }
+
     /// What the writer could use now: submissions up to a full block, unless that block has nowhere to go.
     fn wanted(&self) -> Wanted {
-        if self.core.is_full() && self.core.blocks_in_flight() >= self.max_in_flight {
+        if self.core.blocks_in_flight() >= self.max_in_flight {
             Wanted::CommitsOnly
         } else {
-            Wanted::Bytes(self.block_bytes.saturating_sub(self.core.bytes()).max(1))
+            Wanted::Bytes(self.full_at().saturating_sub(self.core.bytes()).max(1))
         }
     }
 
     fn should_cut(&self) -> bool {
         let in_flight = self.core.blocks_in_flight();
-        !self.core.is_empty() && (in_flight == 0 || (self.core.is_full() && in_flight < self.max_in_flight))
+        let is_full = self.core.bytes() >= self.full_at();
+        !self.core.is_empty() && (in_flight == 0 || (is_full && in_flight < self.max_in_flight))
     }
 
     fn offer(&mut self, submission: Submission) {
@@ -274,12 +301,14 @@ impl WriterThread {
 impl CommitThread {
     fn run(mut self, blocks: &Receiver<Receiver<EncodedBlock>>) {
         for block in blocks {
-            let Ok(mut block) = block.recv() else {
+            let ready = block.try_recv();
+            let disk_is_behind = ready.is_ok();
+            let Ok(mut block) = ready.or_else(|_| block.recv()) else {
                 // Its encoder panicked, which was reported there.
                 return;
             };
             match self.commit(&mut block) {
-                Ok(committed) => self.inbox.committed(committed),
+                Ok(block) => self.inbox.committed(Commit { block, disk_is_behind }),
                 Err(given_up) => {
                     if let GivenUp::Failed(message) = given_up {
                         tracing::error!(reason = message, "the log failed: nothing is acked any more");

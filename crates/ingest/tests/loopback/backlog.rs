@@ -17,8 +17,9 @@ const ROWS: usize = 3_800;
 /// More than QUIC's windows, the client's send buffer, the backlogs' room and the blocks in flight hold.
 const BATCHES: usize = 500;
 
-/// Batches that can be on their way to the disk when live data comes: three blocks of a MiB, and the next one.
-const IN_FLIGHT: usize = (4 << 20) / 60_000;
+/// Batches that can be on their way to the disk when live data comes: three blocks of a quarter of a MiB, or, where the
+/// disk is behind, of half of one. In the queue wait a third more.
+const IN_FLIGHT: usize = 3 * ((512 << 10) / 60_000 + 1);
 
 #[tokio::test]
 async fn an_unread_backlog_holds_up_neither_live_data_nor_control() {
@@ -45,6 +46,7 @@ async fn an_unread_backlog_holds_up_neither_live_data_nor_control() {
     let live = (BATCHES * ROWS) as u64;
     client.send(pump, &schema(), &batch(live, 10, 0)).await;
     let fan = client.ask_attach("fan", 1).await;
+    assert!(client.hears_nothing().await, "nothing is durable, and what was sent arrives meanwhile");
     server.disk.release_syncs();
 
     let (mut acked, mut attached_after) = (SequenceRanges::new(), None);
