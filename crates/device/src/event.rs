@@ -82,6 +82,18 @@ pub enum Event {
         /// The batch's sequences.
         range: Range<u64>,
     },
+    /// The identity has a new certificate for its name and key, used from the next connection on.
+    Renewed {
+        /// What is to be kept in the place of the old one, as PEM.
+        certificate: String,
+        /// Whether it has been kept, in the directory that the identity was loaded from.
+        stored: bool,
+    },
+    /// The certificate is about to expire and was not renewed. It is tried again.
+    NotRenewed {
+        /// Why, for people.
+        reason: String,
+    },
     /// The subscriber was slower than its buffer allowed, and this many events before the next one are missing here.
     Missed {
         /// How many.
@@ -99,7 +111,11 @@ impl Event {
             | Self::Rejected { device, .. }
             | Self::Dropped { device, .. } => Some(device),
             Self::Refused { device, .. } => device.as_ref(),
-            Self::Connected { .. } | Self::Disconnected { .. } | Self::Missed { .. } => None,
+            Self::Connected { .. }
+            | Self::Disconnected { .. }
+            | Self::Renewed { .. }
+            | Self::NotRenewed { .. }
+            | Self::Missed { .. } => None,
         }
     }
 }

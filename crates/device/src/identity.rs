@@ -1,5 +1,7 @@
 //! Who this process is to the server: a certificate, its key, and the CA it trusts.
 
+mod renewal;
+
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,10 +42,13 @@ struct Parts {
     ca: Vec<CertificateDer<'static>>,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    /// Where a new certificate goes.
+    dir: Option<PathBuf>,
 }
 
 impl Identity {
-    /// Reads `ca.pem`, `cert.pem` and `key.pem` from `dir`.
+    /// Reads `ca.pem`, `cert.pem` and `key.pem` from `dir`. When the certificate is renewed, the new `cert.pem` is written
+    /// there, in the place of the old one.
     ///
     /// # Errors
     /// A file is missing or is not PEM, or the certificate names neither a device nor a gateway.
@@ -54,25 +59,28 @@ impl Identity {
             fs::read(&path).map_err(|source| IdentityError::Read { path, source })
         };
         let (ca, cert, key) = (read(CA_FILE)?, read(CERT_FILE)?, read(KEY_FILE)?);
-        Self::parse(&ca, &cert, &key, dir)
+        Self::parse(&ca, &cert, &key, Some(dir))
     }
 
-    /// The same from PEM text in memory, for devices that keep their secrets elsewhere than in files.
+    /// The same from PEM text in memory, for devices that keep their secrets elsewhere than in files. They have to keep
+    /// a new certificate as well: [`Event::Renewed`](crate::Event::Renewed) brings it.
     ///
     /// # Errors
     /// As for [`Identity::load`].
     pub fn from_pem(ca: &[u8], certificate: &[u8], key: &[u8]) -> Result<Self, IdentityError> {
-        Self::parse(ca, certificate, key, Path::new(""))
+        Self::parse(ca, certificate, key, None)
     }
 
-    fn parse(ca: &[u8], certificate: &[u8], key: &[u8], dir: &Path) -> Result<Self, IdentityError> {
+    fn parse(ca: &[u8], certificate: &[u8], key: &[u8], dir: Option<&Path>) -> Result<Self, IdentityError> {
+        let loaded_from = dir.map(Path::to_owned);
+        let dir = dir.unwrap_or(Path::new(""));
         let ca = certificates(ca, dir.join(CA_FILE))?;
         let chain = certificates(certificate, dir.join(CERT_FILE))?;
         let key = PrivateKeyDer::from_pem_slice(key)
             .map_err(|source| IdentityError::Pem { path: dir.join(KEY_FILE), reason: source.to_string() })?;
         let role =
             role_of(&chain[0]).map_err(|reason| IdentityError::Name { path: dir.join(CERT_FILE), reason })?;
-        Ok(Self(Arc::new(Parts { role, ca, chain, key })))
+        Ok(Self(Arc::new(Parts { role, ca, chain, key, dir: loaded_from })))
     }
 
     /// What the certificate names.

@@ -40,6 +40,11 @@ impl Dialer {
         Self { server: server.to_owned(), config, endpoint, owns_endpoint, unanswered: 0 }
     }
 
+    /// Another identity is used from here on.
+    pub(super) fn use_config(&mut self, config: ClientConfig) {
+        self.config = config;
+    }
+
     /// One attempt to connect. Where an earlier session can be resumed, the connection is ready before the server has
     /// answered.
     pub(super) async fn dial(&mut self) -> Result<(Connection, Option<FirstFlight>), Disconnect> {

@@ -2,11 +2,13 @@
 //!
 //! - [`dial`]: from an address to an open connection, and what an error means to a person
 //! - [`pump`]: one connection from `Hello` to its end: batches out, acks in
+//! - [`renewal`]: a new certificate in time
 //! - [`silence`]: noticing a dead path soon
 //! - [`wait`]: the time between two connections
 
 mod dial;
 mod pump;
+mod renewal;
 mod silence;
 mod wait;
 
@@ -22,10 +24,12 @@ use crate::channel::Channel;
 use crate::config::Config;
 use crate::error::ConnectError;
 use crate::event::{Disconnect, Event};
+use crate::identity::Identity;
 use crate::spool::class::{Class, InFlight};
 use crate::transport;
 use crate::watch::{Stats, Watchers};
 use dial::Dialer;
+use renewal::Renewal;
 use wait::Wait;
 
 /// What devices, recorders and the connection's task share.
@@ -39,6 +43,7 @@ pub(crate) struct Link {
     wake: Notify,
     in_flight: Arc<InFlight>,
     traffic: Mutex<Traffic>,
+    renewal: Mutex<Renewal>,
     last_error: Mutex<Option<String>>,
     stop: watch::Sender<bool>,
     stopped: watch::Sender<bool>,
@@ -74,13 +79,12 @@ impl Traffic {
 impl Link {
     /// Starts the task that keeps the connection.
     pub(crate) fn start(config: Config) -> Result<Arc<Self>, ConnectError> {
-        let mut tls = transport::client_config(&config.identity)?;
-        if config.on_demand.is_some() {
-            tls.transport_config(Arc::new(transport::on_demand_config()));
-        }
+        let tls = client_config(&config, &config.identity)?;
         let dialer = Dialer::new(&config.server, config.endpoint.clone(), tls);
+        let renewal = Renewal::new(config.identity.clone());
         let link = Arc::new(Self {
             config,
+            renewal: Mutex::new(renewal),
             watchers: Watchers::default(),
             channels: Mutex::default(),
             ready: Default::default(),
@@ -232,6 +236,15 @@ impl From<Disconnect> for Ended {
     }
 }
 
+/// How connections are made with `identity`.
+fn client_config(config: &Config, identity: &Identity) -> Result<quinn::ClientConfig, rustls::Error> {
+    let mut tls = transport::client_config(identity)?;
+    if config.on_demand.is_some() {
+        tls.transport_config(Arc::new(transport::on_demand_config()));
+    }
+    Ok(tls)
+}
+
 /// However the task ends, with its runtime for one, everything that the link holds is let go of.
 struct LastDuty(Arc<Link>);
 
@@ -284,6 +297,7 @@ async fn run(duty: LastDuty, mut dialer: Dialer) {
 /// One connection from the attempt to its end.
 async fn connect_once(link: &Arc<Link>, dialer: &mut Dialer) -> Ended {
     let mut stop = link.stop.subscribe();
+    link.use_renewed(dialer);
     let (connection, first_flight) = tokio::select! {
         dialed = dialer.dial() => match dialed {
             Ok(dialed) => dialed,

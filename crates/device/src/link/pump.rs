@@ -99,6 +99,12 @@ struct Pump<'a> {
     farewell: Option<Ended>,
     /// Since when nothing is left to do on a connection on demand.
     idle_since: Option<Instant>,
+    /// The server's clock, and when it showed that.
+    welcomed: Option<(i64, Instant)>,
+    /// When to ask for a new certificate.
+    renew_at: Option<Instant>,
+    /// Whether it was asked for, and not answered yet.
+    renewing: bool,
 }
 
 impl<'a> Pump<'a> {
@@ -130,6 +136,9 @@ impl<'a> Pump<'a> {
             own_endpoint,
             farewell: None,
             idle_since: None,
+            welcomed: None,
+            renew_at: None,
+            renewing: false,
         }
     }
 
@@ -225,7 +234,7 @@ impl<'a> Pump<'a> {
         }
         let Some(linger) = self.link.config.on_demand else { return Ok(()) };
         let now = Instant::now();
-        if self.first_flight.is_some() || self.link.is_demanded(now) {
+        if self.first_flight.is_some() || self.renewing || self.link.is_demanded(now) {
             self.idle_since = None;
             return Ok(());
         }
@@ -273,6 +282,8 @@ impl<'a> Pump<'a> {
                     report.stats.connections = 1;
                     report.event(|| Event::Connected { server: welcome.server });
                     self.max_aliases = self.max_aliases.min(welcome.limits.max_aliases as usize);
+                    self.welcomed = Some((welcome.server_time, Instant::now()));
+                    self.plan_renewal();
                     self.link.watchers.publish(&report);
                 }
                 ClientEvent::Attached(attached) => self.attached(&attached),
@@ -284,11 +295,30 @@ impl<'a> Pump<'a> {
                     let reason = Disconnect::GoAway { message: go_away.message };
                     self.farewell = Some(Ended { reason, retry_after: Some(go_away.retry_after) });
                 }
+                ClientEvent::Renewed(renewed) => {
+                    self.link.renewed(renewed.certificate);
+                    self.plan_renewal();
+                }
+                ClientEvent::NotRenewed(refusal) => {
+                    self.link.renewal().refused(refusal.retry_after, Instant::now());
+                    self.link.not_renewed(format!("{} ({})", refusal.message, refusal.code.name()));
+                    self.plan_renewal();
+                }
                 // A newer server's message that this SDK does not know.
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// Looks up when to ask for a new certificate. The clock that counts is the server's.
+    fn plan_renewal(&mut self) {
+        let now = Instant::now();
+        self.renewing = false;
+        self.renew_at = self.welcomed.and_then(|(server_time, at)| {
+            let elapsed = i64::try_from((now - at).as_nanos()).unwrap_or(i64::MAX);
+            self.link.renewal().due(server_time.saturating_add(elapsed), now)
+        });
     }
 
     fn violated(&self, error: &SessionError) -> Ended {
@@ -338,7 +368,7 @@ impl<'a> Pump<'a> {
         let later = self.later.keys().next().map(|(at, _)| *at);
         let answer = self.first_flight.as_ref().map(|flight| flight.answer_by);
         let idle = self.idle_since.zip(self.link.config.on_demand).map(|(since, linger)| since + linger);
-        let all = [session, later, answer, idle, self.hold_until, self.silence.deadline()];
+        let all = [session, later, answer, idle, self.hold_until, self.renew_at, self.silence.deadline()];
         all.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + IDLE)
     }
 
@@ -350,6 +380,11 @@ impl<'a> Pump<'a> {
         self.session.handle_timeout(now - self.origin).map_err(|error| self.violated(&error))?;
         if self.hold_until.is_some_and(|until| until <= now) {
             self.hold_until = None;
+        }
+        if self.renew_at.is_some_and(|at| at <= now) {
+            (self.renew_at, self.renewing) = (None, true);
+            self.link.renewal().asked(now);
+            self.session.renew();
         }
         while let Some(entry) = self.later.first_entry().filter(|entry| entry.key().0 <= now) {
             entry.remove().signal();

@@ -4,6 +4,7 @@
 #[path = "../fake/mod.rs"]
 mod fake;
 
+mod renewal;
 mod roaming;
 mod session;
 mod sleepy;

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use icecore_device::{Code, DeviceName, Digest, Epoch, Identity, Level, SequenceRanges};
 use icecore_wire::{
-    Attached, BatchStreamReader, Disposition, Incoming, Nack, Refuse, ServerEvent, ServerSession,
+    Attached, BatchStreamReader, Disposition, Incoming, Nack, NotRenewed, Refuse, ServerEvent, ServerSession,
     SessionLimits,
 };
 use quinn::{
     Connection, Endpoint, EndpointConfig, RecvStream, SendStream, ServerConfig, TransportConfig, VarInt,
 };
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
 use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -38,12 +38,22 @@ impl Authority {
     }
 
     pub(crate) fn identity(&self, uri: &str) -> Identity {
+        let [ca, certificate, key] = self.identity_pem(uri);
+        Identity::from_pem(ca.as_bytes(), certificate.as_bytes(), key.as_bytes()).unwrap()
+    }
+
+    /// CA, certificate and key; the certificate is good from 2000 to 2100.
+    pub(crate) fn identity_pem(&self, uri: &str) -> [String; 3] {
+        let key = KeyPair::generate().unwrap();
+        let certificate = self.certificate(uri, &key, 2100);
+        [self.certificate.pem(), certificate.pem(), key.serialize_pem()]
+    }
+
+    pub(crate) fn certificate(&self, uri: &str, key: &KeyPair, until: i32) -> rcgen::Certificate {
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let (ca, certificate) = (self.certificate.pem(), certificate.pem());
-        Identity::from_pem(ca.as_bytes(), certificate.as_bytes(), key.serialize_pem().as_bytes()).unwrap()
+        (params.not_before, params.not_after) = (date_time_ymd(2000, 1, 1), date_time_ymd(until, 1, 1));
+        params.signed_by(key, &self.issuer).unwrap()
     }
 
     fn server_config(&self) -> ServerConfig {
@@ -82,6 +92,10 @@ impl Authority {
 pub(crate) struct Memory {
     pub(crate) epochs: BTreeMap<(DeviceName, Epoch), Kept>,
     pub(crate) connections: u64,
+    /// What the clients of all connections showed, in DER.
+    pub(crate) certificates: Vec<Vec<u8>>,
+    /// How often a new certificate was asked for.
+    pub(crate) renewals: u64,
     pub(crate) duplicates: u64,
 }
 
@@ -110,6 +124,10 @@ pub(crate) struct Faults {
     pub(crate) reject: HashSet<u64>,
     /// Batches that start at these sequences are wanted again later, once each.
     pub(crate) defer: HashSet<u64>,
+    /// What the server's clock shows, nanoseconds since the Unix epoch.
+    pub(crate) server_time: i64,
+    /// The certificate that a client gets when it asks, in DER.
+    pub(crate) renewal: Option<Vec<u8>>,
     /// Streams of backlog are not read on.
     pub(crate) stall_backlog: bool,
 }
@@ -234,6 +252,8 @@ struct Session {
 
 async fn serve(connection: Connection, shared: Arc<Shared>) -> Option<()> {
     let (mut out, mut control): (SendStream, RecvStream) = connection.accept_bi().await.ok()?;
+    let shown = connection.peer_identity().unwrap().downcast::<Vec<CertificateDer<'static>>>().unwrap();
+    shared.memory.lock().unwrap().certificates.push(shown[0].to_vec());
     let (sender, mut batches) = mpsc::channel(64);
     tokio::spawn(accept_batches(connection.clone(), sender, Arc::clone(&shared)));
     let mut hang_ups = shared.hang_ups.subscribe();
@@ -322,7 +342,7 @@ impl Session {
                 }
                 None => {
                     self.shared.memory.lock().unwrap().connections += 1;
-                    self.session.welcome("fake", 1);
+                    self.session.welcome("fake", faults.server_time);
                 }
             },
             ServerEvent::Attach(attach) => {
@@ -354,6 +374,17 @@ impl Session {
                     settled: kept.settled.clone(),
                     archived: kept.archived.clone(),
                 });
+            }
+            ServerEvent::Renew => {
+                self.shared.memory.lock().unwrap().renewals += 1;
+                match faults.renewal {
+                    Some(certificate) => self.session.renewed(certificate),
+                    None => self.session.not_renewed(NotRenewed {
+                        code: Code::Revoked,
+                        message: "not by this test".into(),
+                        retry_after: None,
+                    }),
+                }
             }
             ServerEvent::Dropped(dropped) => {
                 let key = &self.attached[&dropped.alias];

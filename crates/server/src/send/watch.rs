@@ -145,7 +145,11 @@ impl Watch {
                 let problem = format!("the server refused {whom} ({}): {message}", code.name());
                 self.unless_passing(code, problem)
             }
-            Event::Attached { .. } | Event::Dropped { .. } | Event::Missed { .. } => None,
+            Event::Attached { .. }
+            | Event::Dropped { .. }
+            | Event::Renewed { .. }
+            | Event::NotRenewed { .. }
+            | Event::Missed { .. } => None,
         }
     }
 
