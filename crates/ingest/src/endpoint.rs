@@ -24,6 +24,7 @@ use tls::Verified;
 use crate::limits::Limiter;
 use crate::log_limit::LogLimit;
 use crate::metrics::EndpointMetrics;
+use crate::quarantine::ConflictReports;
 use crate::renewal::{Issuer, Renewals};
 use crate::session::{self, Conflict, Loss, Owners, Session};
 use crate::writer::{Answer, Health, Inbox};
@@ -113,6 +114,8 @@ pub(crate) struct Hub {
     pub(crate) turned_away: LogLimit,
     pub(crate) refused_attaches: LogLimit,
     pub(crate) renewals: Arc<Renewals>,
+    /// The way to the record of conflicts.
+    conflicts: ConflictReports,
     /// Who speaks for which device.
     pub(crate) owners: Owners,
     sessions: Mutex<HashMap<u64, Arc<Session>>>,
@@ -138,6 +141,9 @@ impl Hub {
         if loss.conflict == Conflict::Begins {
             self.metrics.identity_conflicts.increment(1);
             tracing::warn!(%device, "sessions keep taking a device over from each other: two clients use one identity");
+        }
+        if loss.conflict != Conflict::None {
+            self.conflicts.report(device, loss.code(), loss.message(device));
         }
         if let Some(loser) = self.session(loss.session) {
             loser.lose(device, loss);
@@ -204,6 +210,7 @@ impl Ingest {
             turned_away: LogLimit::default(),
             refused_attaches: LogLimit::default(),
             renewals,
+            conflicts: writer.conflicts,
             owners: Owners::default(),
             sessions: Mutex::default(),
         });

@@ -6,6 +6,7 @@
 //! to the sessions. When the disk is slow or full, the queue fills, streams are no longer read, and QUIC's flow
 //! control tells the devices.
 
+mod conflicts;
 mod endpoint;
 mod identity;
 mod limits;
@@ -19,9 +20,11 @@ mod renewal;
 mod session;
 mod writer;
 
+pub use conflicts::{Conflict, conflicts};
 pub use endpoint::{Ingest, IngestError, IngestOptions};
 pub use identity::fingerprint;
 pub use limits::{Rate, RateLimits};
+pub use quarantine::quarantined;
 pub use registry::{Enrolment, Registry, RegistryError, Role};
 pub use renewal::{Issuer, Renewal};
 pub use writer::{

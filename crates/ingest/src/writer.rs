@@ -30,7 +30,7 @@ pub use submission::{
 };
 use threads::Threads;
 
-use crate::quarantine::Quarantine;
+use crate::quarantine::{ConflictReports, Quarantine};
 
 /// How the writer works. The defaults suit the reference machine.
 #[derive(Debug, Clone)]
@@ -129,6 +129,7 @@ pub struct WriterHandle {
     /// Answers in log order, one message for each commit. Bounded by what is in the queue and in flight.
     pub(crate) answers: mpsc::UnboundedReceiver<Vec<Answer>>,
     pub(crate) health: watch::Receiver<Health>,
+    pub(crate) conflicts: ConflictReports,
 }
 
 impl Writer {
@@ -158,6 +159,7 @@ impl Writer {
         let durable_position = Arc::new(AtomicU64::new(core.durable_position()));
         let (answers_out, answers) = mpsc::unbounded_channel();
         let (health_out, health) = watch::channel(Health::Running);
+        let conflicts = quarantine.reports();
         let parts = threads::Parts {
             core,
             committer,
@@ -173,7 +175,7 @@ impl Writer {
             options,
         };
         let threads = Threads::start(parts).map_err(StartError::Thread)?;
-        let handle = WriterHandle { inbox: Arc::clone(&inbox), answers, health: health.clone() };
+        let handle = WriterHandle { inbox: Arc::clone(&inbox), answers, health: health.clone(), conflicts };
         Ok((Self { inbox, health, durable_position, recovery, threads }, handle))
     }
 

@@ -38,7 +38,7 @@ async fn the_newer_session_wins_and_the_older_one_is_heard_no_more() {
 
 #[tokio::test]
 async fn taking_over_again_and_again_is_a_conflict() {
-    let server = Server::start();
+    let mut server = Server::start();
     let pump = server.enrol(Role::Device, "pump", &[]);
     let (mut a, mut b) = (Client::connect(&server, &pump).await, Client::connect(&server, &pump).await);
     a.attach("pump", 1).await;
@@ -52,6 +52,9 @@ async fn taking_over_again_and_again_is_a_conflict() {
     }
     assert_eq!(server.counts.total("icecore_takeovers_total"), 4);
     assert_eq!(server.counts.total("icecore_identity_conflicts_total"), 1);
+    server.stop().await.unwrap();
+    let found = icecore_ingest::conflicts(&server.data(), "pump").unwrap();
+    assert_eq!((found.len(), found[0].code.as_str(), found[0].count), (1, "identity_conflict", 1));
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use anyhow::bail;
-use icecore_ingest::Enrolment;
+use anyhow::{Context, bail};
+use icecore_ingest::{Enrolment, conflicts, quarantined};
 use icecore_state::DeviceLedger;
 use icecore_wire::DeviceName;
 
@@ -11,6 +11,9 @@ use super::{ledger, registry};
 use crate::config::Config;
 use crate::instant::display_seconds;
 use crate::table::{Align, Table, count, counted};
+
+/// Conflicts that are listed; the others are counted.
+const MOST_CONFLICTS: usize = 10;
 
 pub(super) fn run(name: &DeviceName, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
     let enrolment = registry(config)?.lookup(name.as_str());
@@ -25,9 +28,47 @@ pub(super) fn run(name: &DeviceName, config: &Config, out: &mut impl Write) -> a
         None => writeln!(out, "  not enrolled itself: its events came through a gateway")?,
     }
     match data {
-        Some(data) => write_data(data, out),
-        None => Ok(writeln!(out, "  no events yet")?),
+        Some(data) => write_data(data, out)?,
+        None => writeln!(out, "  no events yet")?,
     }
+    write_trouble(name, config, out)
+}
+
+/// What of it was refused and kept, and its conflicts.
+fn write_trouble(name: &DeviceName, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
+    let directory = config.data.dir.join("quarantine");
+    let cannot_read = || format!("cannot read {}", directory.display());
+    let batches = quarantined(&config.data.dir, name).with_context(cannot_read)? as u64;
+    if batches > 0 {
+        let batches = match batches {
+            1 => "1 refused batch is".to_owned(),
+            _ => format!("{} refused batches are", count(batches)),
+        };
+        writeln!(out, "\n  {batches} kept in {}", directory.display())?;
+    }
+    let conflicts = conflicts(&config.data.dir, name.as_str()).with_context(cannot_read)?;
+    if conflicts.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n  conflicts, the newest first:")?;
+    for conflict in conflicts.iter().take(MOST_CONFLICTS) {
+        let times = match conflict.count {
+            1 => String::new(),
+            more => format!(" ({} times)", count(more)),
+        };
+        let epoch = conflict.epoch.as_ref().map(|epoch| format!(" epoch {epoch}")).unwrap_or_default();
+        let (time, code) = (display_seconds(conflict.time), &conflict.code);
+        writeln!(out, "  {time} {code}{times}{epoch}: {}", conflict.message)?;
+    }
+    if let more @ 1.. = conflicts.len().saturating_sub(MOST_CONFLICTS) {
+        writeln!(
+            out,
+            "  and {} more in {}",
+            count(more as u64),
+            directory.join("conflicts.jsonl").display()
+        )?;
+    }
+    Ok(())
 }
 
 fn write_enrolment(enrolment: &Enrolment, out: &mut impl Write) -> anyhow::Result<()> {
