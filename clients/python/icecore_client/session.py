@@ -181,8 +181,11 @@ class Session:
         match message:
             case Attached():
                 device.attached = self.was_useful = True
-                device.spool.resume(message.stored | message.settled | message.archived)
                 self._tell(events.Attached(device.name, message.epoch_number))
+                for level, known in (3, message.archived), (2, message.stored), (1, message.settled):
+                    for batch in device.spool.settle(known):
+                        self._tell(events.Acked(device.name, batch.first, batch.end, level))
+                device.spool.rewind()
             case Ack():
                 device.spool.settle(message.ranges)
                 for start, end in message.ranges:

@@ -66,8 +66,9 @@ class Spool:
     def record(self, schema: Schema, row: Row) -> bool:
         """Takes a row; returns whether there is something to do now or to wait for that there was not before."""
         size = check_row(schema, row)
-        overhead = 128 + 48 * len(schema.fields)
-        if size + overhead > MAX_PAYLOAD:
+        # Root, entries and what alignment may take: more than a batch needs beside its rows.
+        overhead = 64 * (len(schema.fields) + 2)
+        if size + overhead > MAX_PAYLOAD and len(encode_batch(schema, 0, [row])) > MAX_PAYLOAD:
             raise ValueError(f"{schema.name}: a row of {size} bytes fits no batch")
         if self._bytes + size > self._max_bytes:
             raise SpoolFull(f"{self._bytes} of {self._max_bytes} bytes are taken")
@@ -100,20 +101,18 @@ class Spool:
         self._bytes += len(payload) - rows.size
         self._next_sequence = end
 
-    def resume(self, known: Ranges) -> None:
-        """A new connection: lets go of what the server has, and holds the rest to be sent again as old data."""
-        for batch in list(self._batches.values()):
-            if known.cover(batch.first, batch.end):
-                self.remove(batch)
-            else:
-                self.defer(batch, until=0.0)
-                batch.backlog = True
+    def rewind(self) -> None:
+        """A new connection: what is still here is to be sent again, as old data."""
+        for batch in self._batches.values():
+            self.defer(batch, until=0.0)
+            batch.backlog = True
 
-    def settle(self, ranges: Ranges) -> None:
-        """Lets go of what was acked. A batch is acked as a whole."""
-        for batch in list(self._batches.values()):
-            if ranges.cover(batch.first, batch.end):
-                self.remove(batch)
+    def settle(self, ranges: Ranges) -> list[Batch]:
+        """Lets go of what the server has. A batch is acked as a whole."""
+        settled = [batch for batch in self._batches.values() if ranges.cover(batch.first, batch.end)]
+        for batch in settled:
+            self.remove(batch)
+        return settled
 
     def find(self, first: int, end: int) -> Batch | None:
         """The batch with exactly these sequences."""

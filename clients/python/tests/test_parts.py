@@ -56,7 +56,8 @@ class Spools(unittest.TestCase):
         for batch in list(spool.waiting()):
             spool.sent(batch)
         self.assertGreater(spool.bytes_in_flight, 0)
-        spool.resume(Ranges([(0, 10), (20, 30)]))
+        self.assertEqual(len(spool.settle(Ranges([(0, 10), (20, 30)]))), 2)
+        spool.rewind()
         self.assertEqual([(batch.first, batch.backlog) for batch in spool.waiting()], [(10, True)])
         self.assertEqual(spool.bytes_in_flight, 0)
         spool.settle(Ranges([(10, 20)]))

@@ -12,6 +12,9 @@ use crate::fake::{Authority, FakeServer};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How a batch is put off.
+const LATER: (Code, Duration) = (Code::Overloaded, Duration::from_millis(100));
+
 fn schema() -> Arc<Schema> {
     let fields = vec![Field::new("reading", ColumnType::F64), Field::new("count", ColumnType::I64)];
     Arc::new(Schema::new("test", 1, fields).unwrap())
@@ -227,7 +230,7 @@ async fn a_batch_refused_for_good_is_not_sent_again_and_harms_no_other() {
 #[tokio::test]
 async fn a_batch_the_server_wants_later_comes_later() {
     let server = FakeServer::start();
-    server.faults().defer.extend([0, 20]);
+    server.faults().defer.extend([0, 20].map(|first| (first, LATER)));
     let device = device(&server, "a");
     record(&mut device.recorder(schema()), 0..30).await;
     device.flush(Level::Durable, PATIENCE).await.unwrap();
@@ -264,7 +267,7 @@ async fn a_backlog_that_nobody_reads_does_not_hold_live_batches_up() {
 async fn a_backlog_batch_the_server_wants_later_comes_later() {
     let mut server = FakeServer::start();
     server.kill();
-    server.faults().defer.extend([0, 500, 990]);
+    server.faults().defer.extend([0, 500, 990].map(|first| (first, LATER)));
     let device = device(&server, "a");
     record(&mut device.recorder(schema()), 0..1000).await;
     server.revive();
@@ -358,7 +361,7 @@ async fn every_way_to_be_turned_away_has_its_own_words() {
     let reason = why(Config::new("127.0.0.1:9", server.authority().identity(uri))).await;
     assert!(matches!(reason, Disconnect::Unreachable { .. }), "{reason:?}");
 
-    server.faults().refuse_connection = Some(Code::NotEnrolled);
+    server.faults().refuse_connection = Some((Code::NotEnrolled, None));
     let reason = why(config(&server, uri)).await;
     assert!(matches!(reason, Disconnect::Refused { code: Code::NotEnrolled, .. }), "{reason:?}");
 }

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use icecore_device::{Code, DeviceName, Digest, Epoch, Identity, Level, SequenceRanges};
 use icecore_wire::{
-    Attached, BatchStreamReader, Disposition, Incoming, Nack, NotRenewed, Refuse, ServerEvent, ServerSession,
-    SessionLimits,
+    Attached, BatchStreamReader, Disposition, GoAway, Incoming, Nack, NotRenewed, Pace, Refuse, ServerEvent,
+    ServerSession, SessionLimits,
 };
 use quinn::{
     Connection, Endpoint, EndpointConfig, RecvStream, SendStream, ServerConfig, TransportConfig, VarInt,
 };
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
 use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -33,6 +33,8 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Unlike the names of what it issues, which would pass for self-signed otherwise.
+        params.distinguished_name.push(DnType::CommonName, "authority");
         let certificate = params.self_signed(&key).unwrap();
         Self { issuer: Issuer::new(params, key), certificate }
     }
@@ -97,6 +99,10 @@ pub(crate) struct Memory {
     /// How often a new certificate was asked for.
     pub(crate) renewals: u64,
     pub(crate) duplicates: u64,
+    /// When a client said hello: every time one did, welcome or not.
+    pub(crate) hellos: Vec<Instant>,
+    /// Aliases as they were asked for, by connection.
+    pub(crate) aliases: BTreeMap<u64, Vec<u32>>,
 }
 
 #[derive(Default)]
@@ -107,6 +113,8 @@ pub(crate) struct Kept {
     pub(crate) archived: SequenceRanges,
     pub(crate) digests: BTreeMap<u64, Digest>,
     pub(crate) attached: u32,
+    /// When a batch came, and its first sequence: every time it did.
+    pub(crate) arrivals: Vec<(Instant, u64)>,
 }
 
 /// What goes wrong.
@@ -118,18 +126,33 @@ pub(crate) struct Faults {
     pub(crate) withhold_acks: bool,
     /// The connection is dropped after this many batches, once each.
     pub(crate) drop_after: Option<u64>,
-    pub(crate) refuse_connection: Option<Code>,
+    /// Every connection is refused, to be tried again after a time, if any.
+    pub(crate) refuse_connection: Option<(Code, Option<Duration>)>,
     pub(crate) refuse_device: HashMap<DeviceName, Code>,
     /// Batches that start at these sequences are refused for good.
     pub(crate) reject: HashSet<u64>,
-    /// Batches that start at these sequences are wanted again later, once each.
-    pub(crate) defer: HashSet<u64>,
+    /// Batches that start at these sequences are wanted again after a time, once each.
+    pub(crate) defer: HashMap<u64, (Code, Duration)>,
     /// What the server's clock shows, nanoseconds since the Unix epoch.
     pub(crate) server_time: i64,
     /// The certificate that a client gets when it asks, in DER.
     pub(crate) renewal: Option<Vec<u8>>,
+    /// Told ahead of the next ack.
+    pub(crate) pace: Option<Pace>,
+    /// The next batch is acked, and is the connection's last.
+    pub(crate) last_words: Option<LastWords>,
     /// Streams of backlog are not read on.
     pub(crate) stall_backlog: bool,
+}
+
+/// How the server ends a connection.
+#[allow(dead_code, reason = "the tests that share this server want different things of it")]
+#[derive(Clone, Copy)]
+pub(crate) enum LastWords {
+    /// In the middle of a frame.
+    HalfAFrame,
+    /// With a `GoAway` that asks to come again after this time.
+    GoAway(Duration),
 }
 
 struct Shared {
@@ -245,6 +268,8 @@ struct Session {
     attached: HashMap<u32, (DeviceName, Epoch)>,
     acks: Vec<(Instant, u32, std::ops::Range<u64>, Level)>,
     batches: u64,
+    connection: u64,
+    last_words: Option<LastWords>,
     newest_alias: u32,
     /// Batches that came ahead of their attach.
     early: Vec<Incoming>,
@@ -264,6 +289,8 @@ async fn serve(connection: Connection, shared: Arc<Shared>) -> Option<()> {
         attached: HashMap::new(),
         acks: Vec::new(),
         batches: 0,
+        connection: 0,
+        last_words: None,
         newest_alias: 0,
         early: Vec::new(),
     };
@@ -299,6 +326,13 @@ async fn serve(connection: Connection, shared: Arc<Shared>) -> Option<()> {
         }
         let bytes = session.session.take_control();
         out.write_all(&bytes).await.ok()?;
+        if let Some(words) = session.last_words.filter(|_| session.acks.is_empty()) {
+            session.say(words, &mut out).await?;
+            // Long enough for the words to arrive, unless the client leaves at them.
+            let _ = tokio::time::timeout(Duration::from_millis(200), connection.closed()).await;
+            connection.close(0u32.into(), b"");
+            return None;
+        }
     }
 }
 
@@ -332,21 +366,36 @@ async fn read_batches(
 }
 
 impl Session {
+    async fn say(&mut self, words: LastWords, out: &mut SendStream) -> Option<()> {
+        match words {
+            LastWords::HalfAFrame => {
+                self.session.pace(Pace { bytes_per_s: 0, retry_after: Duration::ZERO });
+                let frame = self.session.take_control();
+                out.write_all(&frame[..frame.len() / 2]).await.ok()?;
+                out.finish().ok()
+            }
+            LastWords::GoAway(retry_after) => {
+                self.session.go_away(GoAway { retry_after, message: "told to by the test".into() });
+                out.write_all(&self.session.take_control()).await.ok()
+            }
+        }
+    }
+
     fn event(&mut self, event: ServerEvent) {
         let faults = self.shared.faults.lock().unwrap().clone();
         match event {
-            ServerEvent::Hello { .. } => match faults.refuse_connection {
-                Some(code) => {
+            ServerEvent::Hello { .. } => match self.hello(faults.refuse_connection) {
+                Some((code, retry_after)) => {
                     let message = "refused by the test".into();
-                    self.session.refuse(Refuse { alias: None, code, message, retry_after: None });
+                    self.session.refuse(Refuse { alias: None, code, message, retry_after });
                 }
-                None => {
-                    self.shared.memory.lock().unwrap().connections += 1;
-                    self.session.welcome("fake", faults.server_time);
-                }
+                None => self.session.welcome("fake", faults.server_time),
             },
             ServerEvent::Attach(attach) => {
                 self.newest_alias = attach.alias;
+                let mut memory = self.shared.memory.lock().unwrap();
+                memory.aliases.entry(self.connection).or_default().push(attach.alias);
+                drop(memory);
                 if let Some(code) = faults.refuse_device.get(&attach.device) {
                     let (message, retry_after) =
                         ("refused by the test".into(), Some(Duration::from_millis(200)));
@@ -399,6 +448,17 @@ impl Session {
         }
     }
 
+    /// Counts a client that says hello; passes on why it is not welcome.
+    fn hello(&mut self, refused: Option<(Code, Option<Duration>)>) -> Option<(Code, Option<Duration>)> {
+        let mut memory = self.shared.memory.lock().unwrap();
+        memory.hellos.push(Instant::now());
+        if refused.is_none() {
+            memory.connections += 1;
+            self.connection = memory.connections;
+        }
+        refused
+    }
+
     /// Stores or refuses a batch; true: the connection is to be dropped.
     fn batch(&mut self, incoming: Incoming) -> bool {
         let Incoming::Batch { alias, header, payload, .. } = &incoming else {
@@ -414,14 +474,15 @@ impl Session {
         let mut faults = self.shared.faults.lock().unwrap();
         let mut memory = self.shared.memory.lock().unwrap();
         let (range, code, message) = (header.range(), Code::MalformedBatch, "refused by the test".to_owned());
+        memory.epochs.get_mut(key).unwrap().arrivals.push((Instant::now(), range.start));
         if faults.reject.contains(&range.start) {
             memory.epochs.get_mut(key).unwrap().settled.insert(range.clone());
             self.session.nack(Nack { alias, range, code, disposition: Disposition::Permanent, message });
             return false;
         }
-        if faults.defer.remove(&range.start) {
-            let disposition = Disposition::RetryAfter(Duration::from_millis(100));
-            self.session.nack(Nack { alias, range, code: Code::Overloaded, disposition, message });
+        if let Some((code, retry_after)) = faults.defer.remove(&range.start) {
+            let disposition = Disposition::RetryAfter(retry_after);
+            self.session.nack(Nack { alias, range, code, disposition, message });
             return false;
         }
         let digest = Digest::of(payload);
@@ -438,6 +499,10 @@ impl Session {
             self.acks.push((Instant::now() + faults.ack_delay, alias, range, Level::Durable));
         }
         self.batches += 1;
+        self.last_words = self.last_words.or(faults.last_words.take());
+        if let Some(pace) = faults.pace.take() {
+            self.session.pace(pace);
+        }
         if faults.drop_after.is_some_and(|after| self.batches >= after) {
             faults.drop_after = None;
             return true;
