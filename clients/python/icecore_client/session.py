@@ -211,6 +211,8 @@ class Session:
         if not refuse.alias:
             self.retry = retry
             self._tell(events.Refused(None, refuse.code, refuse.retry, refuse.message))
+            if self._link is not None:
+                self._link.abort("refused")
         elif device := self._by_alias.pop(refuse.alias, None):
             device.alias, device.attached, device.not_before = 0, False, time.monotonic() + retry
             self._tell(events.Refused(device.name, refuse.code, refuse.retry, refuse.message))

@@ -64,7 +64,7 @@ impl Client {
 
     pub(crate) fn connect_with(sdk: Sdk, server: SocketAddr, identity: &Path, max_rows: usize) -> Self {
         let mut client = Self::start(sdk);
-        client.obeys(json!({
+        client.obeys(&json!({
             "do": "connect", "server": server.to_string(), "identity": identity,
             "max_rows": max_rows, "max_bytes": 1 << 20,
             "backoff_min_ms": BACKOFF.start.as_millis() as u64, "backoff_max_ms": BACKOFF.end.as_millis() as u64,
@@ -109,24 +109,24 @@ impl Client {
         }
     }
 
-    fn obeys(&mut self, command: Json) {
-        let answer = self.ask(&command);
+    fn obeys(&mut self, command: &Json) {
+        let answer = self.ask(command);
         assert_eq!(answer["answer"], "ok", "{}: {answer}", command["do"]);
     }
 
     /// Adds a device, with an epoch of the suite's choice (gateways only) or the client's own.
     pub(crate) fn attach(&mut self, device: &str, epoch: Option<[u8; 16]>) {
         let epoch = epoch.map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
-        self.obeys(json!({ "do": "attach", "device": device, "epoch": epoch }));
+        self.obeys(&json!({ "do": "attach", "device": device, "epoch": epoch }));
     }
 
     /// Makes a schema known: its name is the key for [`Client::rows`] too.
     pub(crate) fn schema(&mut self, name: &str, fields: &Json) {
-        self.obeys(json!({ "do": "schema", "schema": name, "name": name, "version": 1, "fields": fields }));
+        self.obeys(&json!({ "do": "schema", "schema": name, "name": name, "version": 1, "fields": fields }));
     }
 
     pub(crate) fn rows(&mut self, device: &str, schema: &str, rows: &[Json]) {
-        self.obeys(json!({ "do": "record", "device": device, "schema": schema, "rows": rows }));
+        self.obeys(&json!({ "do": "record", "device": device, "schema": schema, "rows": rows }));
     }
 
     /// Records events of one integer, which is also their time and, for whoever begins at 0, their sequence.
@@ -137,7 +137,7 @@ impl Client {
 
     /// Waits until everything is settled.
     pub(crate) fn flush(&mut self) {
-        self.obeys(json!({ "do": "flush", "timeout_ms": PATIENCE.as_millis() as u64 / 2 }));
+        self.obeys(&json!({ "do": "flush", "timeout_ms": PATIENCE.as_millis() as u64 / 2 }));
     }
 
     /// The next event of this kind for which the rest holds; those before it are passed over.
@@ -172,7 +172,7 @@ impl Client {
 
     /// Ends the client in good order.
     pub(crate) fn close(mut self) {
-        self.obeys(json!({ "do": "close" }));
+        self.obeys(&json!({ "do": "close" }));
         assert!(self.child.wait().unwrap().success());
     }
 

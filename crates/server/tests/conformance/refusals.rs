@@ -35,7 +35,8 @@ pub(crate) fn a_device_that_is_not_granted_harms_no_other(sdk: Sdk) {
         client.attach(device, None);
         client.record(device, 0..20);
     }
-    client.wait("refused", |event| event["device"] == "other/b" && event["code"] == Code::NotGranted.number());
+    client
+        .wait("refused", |event| event["device"] == "other/b" && event["code"] == Code::NotGranted.number());
     client.record("granted/a", 20..40);
     client.wait_for_acks("granted/a", 20..40);
     client.close();
