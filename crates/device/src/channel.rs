@@ -14,7 +14,8 @@ use crate::spool::Spool;
 use crate::spool::class::Class;
 use crate::spool::disk::SpoolFiles;
 use crate::spool::outbox::{Admission, Outbox};
-use crate::spool::queue::EpochQueue;
+use crate::spool::queue::{EpochQueue, Mark};
+use crate::spool::rebase::Rebases;
 use crate::watch::Report;
 
 /// One device's state. Locks are taken in the order `next_sequence`, `outbox`; neither is held across an await.
@@ -45,12 +46,14 @@ impl Channel {
         match spool {
             Spool::Memory { max_bytes } => {
                 let outbox = Outbox::in_memory(name.clone(), Epoch::random(), max_bytes, in_flight);
-                Ok(Self::new(name, outbox, None, link))
+                Ok(Self::new(name, outbox, None, Rebases::default(), link))
             }
             Spool::Disk { dir, max_bytes } => {
-                let (files, queues, index) = SpoolFiles::open(&dir, max_bytes, link.config.sync_every)?;
+                let (files, queues, index) =
+                    SpoolFiles::open(&dir, max_bytes, link.config.sync_every, link.clock.boot())?;
                 let outbox = Outbox::on_disk(name.clone(), queues, index, in_flight);
-                Ok(Self::new(name, outbox, Some(files), link))
+                let rebases = files.rebases()?;
+                Ok(Self::new(name, outbox, Some(files), rebases, link))
             }
         }
     }
@@ -58,10 +61,20 @@ impl Channel {
     /// With a spool in memory, for an epoch that the server may know already.
     pub(crate) fn repeating(name: DeviceName, epoch: Epoch, max_bytes: usize, link: &Arc<Link>) -> Arc<Self> {
         let outbox = Outbox::in_memory(name.clone(), epoch, max_bytes, link.in_flight()).repeating();
-        Self::new(name, outbox, None, link)
+        Self::new(name, outbox, None, Rebases::default(), link)
     }
 
-    fn new(name: DeviceName, outbox: Outbox, files: Option<SpoolFiles>, link: &Arc<Link>) -> Arc<Self> {
+    fn new(
+        name: DeviceName,
+        outbox: Outbox,
+        files: Option<SpoolFiles>,
+        rebases: Rebases,
+        link: &Arc<Link>,
+    ) -> Arc<Self> {
+        let clock = &link.clock;
+        clock.recall(rebases.boots.get(&clock.boot()).map(|rebase| rebase.offset), rebases.server_time);
+        let mut outbox = outbox.with_clock(clock.boot(), rebases);
+        outbox.clock_known(clock);
         let newest = outbox.queues().last().map(|queue| (queue.epoch, queue.next_sequence));
         let (epoch, next_sequence) = newest.expect("a spool has an epoch for new batches");
         let keep = link.config.keep_until == Level::Archived;
@@ -98,6 +111,7 @@ impl Channel {
     pub(crate) fn cut(
         self: &Arc<Self>,
         schema: &Arc<Schema>,
+        mark: Mark,
         encode: impl FnOnce(u64) -> Result<(u32, Payload), BatchError>,
     ) -> Result<Admission, RecordError> {
         let mut next = self.next_sequence.lock().expect("a sequence is never left half changed");
@@ -107,7 +121,7 @@ impl Channel {
             match encode(*next) {
                 Ok((count, payload)) => {
                     *next += u64::from(count);
-                    self.outbox().push(Arc::clone(schema), count, payload, &mut report);
+                    self.outbox().push(Arc::clone(schema), count, payload, mark, &mut report);
                 }
                 Err(error) => admission = Err(error.into()),
             }

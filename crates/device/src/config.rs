@@ -1,9 +1,11 @@
 //! How a device or gateway connects, cuts batches and behaves when its spool is full.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use icecore_wire::{EncodeOptions, Level};
 
+use crate::clock::{BootClock, Clock};
 use crate::identity::Identity;
 
 /// What a device or gateway needs to know before it starts. Made with [`Config::new`], changed by its methods.
@@ -17,6 +19,8 @@ pub struct Config {
     pub(crate) compression: Compression,
     pub(crate) sync_every: Duration,
     pub(crate) keep_until: Level,
+    pub(crate) clock: Clock,
+    pub(crate) boot_clock: Option<Arc<dyn BootClock>>,
     pub(crate) backoff: Backoff,
     pub(crate) endpoint: Option<quinn::Endpoint>,
     pub(crate) digests: bool,
@@ -42,6 +46,8 @@ impl Config {
             compression: Compression::Auto,
             sync_every: Duration::ZERO,
             keep_until: Level::Durable,
+            clock: Clock::System,
+            boot_clock: None,
             backoff: Backoff::default(),
             endpoint: None,
             digests: false,
@@ -94,6 +100,18 @@ impl Config {
         Self { keep_until, ..self }
     }
 
+    /// Whether the system's clock is right, as it is by default.
+    #[must_use]
+    pub fn clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Measures boots and uptimes by this instead of what Linux says.
+    #[must_use]
+    pub fn boot_clock(self, boot_clock: Arc<dyn BootClock>) -> Self {
+        Self { boot_clock: Some(boot_clock), ..self }
+    }
+
     /// Waiting times between attempts to connect.
     #[must_use]
     pub fn backoff(self, backoff: Backoff) -> Self {
@@ -115,7 +133,7 @@ impl Config {
     ///
     /// After the first connection, the next ones resume its TLS session where the server allows it: the first packets
     /// carry batches already. What that needs is kept in memory and ends with the process. A device that wants to sleep
-    /// waits for [`Device::flush`](crate::Device::flush) to [`Level::Durable`](crate::Level::Durable).
+    /// waits for [`Device::flush`](crate::Device::flush) to [`Level::Durable`].
     #[must_use]
     pub fn on_demand(self, linger: Duration) -> Self {
         Self { on_demand: Some(linger), ..self }

@@ -52,6 +52,7 @@
 //! - [`Event`] and [`Stats`] tell what becomes of batches and of the connection
 
 mod channel;
+mod clock;
 mod config;
 mod device;
 mod error;
@@ -64,6 +65,7 @@ mod spool;
 pub mod transport;
 mod watch;
 
+pub use clock::{BootClock, Clock};
 pub use config::{Backoff, BatchPolicy, Compression, Config, WhenFull};
 pub use device::Device;
 pub use error::{ConnectError, RecordError, SpoolError};

@@ -7,9 +7,11 @@ use icecore_wire::{BatchBuilder, BatchError, Column, ColumnData, EncodeOptions, 
 use tokio::time::Instant;
 
 use crate::channel::Channel;
+use crate::clock::Stamp;
 use crate::device::Device;
 use crate::error::RecordError;
 use crate::spool::outbox::Admission;
+use crate::spool::queue::Mark;
 
 /// Records events of one schema for one device, and cuts them into batches.
 ///
@@ -40,10 +42,25 @@ impl Recorder {
     /// # Errors
     /// The values do not fit the schema (nothing was recorded), or the device is closed.
     pub async fn row(&mut self, time: i64, values: &[Value<'_>]) -> Result<(), RecordError> {
-        let full = match self.open.add_row(time, values) {
+        self.add(Stamp::Time(time), values).await
+    }
+
+    /// Records one event that happens now, by the device's [`Clock`](crate::Clock). Waits like [`Recorder::row`].
+    ///
+    /// # Errors
+    /// As for [`Recorder::row`].
+    pub async fn record(&mut self, values: &[Value<'_>]) -> Result<(), RecordError> {
+        self.add(self.open.channel.link.clock.stamp(), values).await
+    }
+
+    async fn add(&mut self, stamp: Stamp, values: &[Value<'_>]) -> Result<(), RecordError> {
+        if !self.open.takes(stamp.is_uptime()) {
+            self.cut().await?;
+        }
+        let full = match self.open.add_row(stamp, values) {
             Err(error) if self.open.is_too_full(&error) => {
                 self.cut().await?;
-                self.open.add_row(time, values)?
+                self.open.add_row(stamp, values)?
             }
             added => added?,
         };
@@ -60,7 +77,7 @@ impl Recorder {
         let mut start = 0;
         while start < times.len() {
             let gathered = self.open.gathered();
-            if gathered > 0 && gathered >= rows {
+            if gathered > 0 && (gathered >= rows || !self.open.takes(false)) {
                 self.cut().await?;
                 continue;
             }
@@ -100,6 +117,8 @@ pub(crate) struct OpenBatch {
 
 struct Gathering {
     builder: BatchBuilder,
+    /// Whether the events' times are uptimes.
+    uptime: bool,
     /// When the first event came.
     since: Option<Instant>,
     /// Whether a task waits to cut what gets old.
@@ -109,7 +128,7 @@ struct Gathering {
 impl OpenBatch {
     fn new(channel: Arc<Channel>, schema: Arc<Schema>) -> Arc<Self> {
         let builder = BatchBuilder::new(Arc::clone(&schema));
-        let gathering = Mutex::new(Gathering { builder, since: None, ageing: false });
+        let gathering = Mutex::new(Gathering { builder, uptime: false, since: None, ageing: false });
         Arc::new(Self { channel, schema, gathering })
     }
 
@@ -117,8 +136,16 @@ impl OpenBatch {
         self.gathering.lock().expect("a batch is never left half gathered")
     }
 
-    fn options(&self) -> EncodeOptions {
-        self.channel.link.config.compression.options()
+    /// Times that are to be rebased stay plain, and are uncertain until they were.
+    fn options(&self, uptime: bool) -> EncodeOptions {
+        let options = self.channel.link.config.compression.options();
+        EncodeOptions { plain_times: uptime, time_uncertain: uptime, ..options }
+    }
+
+    /// Whether uptimes, or times, may be added to what was gathered.
+    fn takes(&self, uptime: bool) -> bool {
+        let gathering = self.gathering();
+        gathering.builder.is_empty() || gathering.uptime == uptime
     }
 
     fn max_rows(&self) -> usize {
@@ -145,9 +172,10 @@ impl OpenBatch {
     }
 
     /// Adds an event; returns whether the batch is to be cut.
-    fn add_row(self: &Arc<Self>, time: i64, values: &[Value<'_>]) -> Result<bool, BatchError> {
+    fn add_row(self: &Arc<Self>, stamp: Stamp, values: &[Value<'_>]) -> Result<bool, BatchError> {
         let mut gathering = self.gathering();
-        gathering.builder.row(time, values)?;
+        gathering.builder.row(stamp.nanoseconds(), values)?;
+        gathering.uptime = stamp.is_uptime();
         Ok(self.added(&mut gathering))
     }
 
@@ -155,6 +183,7 @@ impl OpenBatch {
     fn add_columns(self: &Arc<Self>, times: &[i64], columns: &[Column<'_>]) -> Result<bool, BatchError> {
         let mut gathering = self.gathering();
         gathering.builder.columns(times, columns)?;
+        gathering.uptime = false;
         Ok(self.added(&mut gathering))
     }
 
@@ -190,12 +219,14 @@ impl OpenBatch {
 
     fn try_cut(&self) -> Result<Admission, RecordError> {
         let mut gathering = self.gathering();
-        let Gathering { builder, since, .. } = &mut *gathering;
+        let Gathering { builder, uptime, since, .. } = &mut *gathering;
         if builder.is_empty() {
             return Ok(Admission::Room);
         }
         let count = u32::try_from(builder.len()).expect("a batch has at most MAX_ROWS rows");
-        let cut = self.channel.cut(&self.schema, |first| Ok((count, builder.finish(first, self.options())?)));
+        let (mark, options) = (Mark { uptime: *uptime }, self.options(*uptime));
+        let encode = |first| Ok((count, builder.finish(first, options)?));
+        let cut = self.channel.cut(&self.schema, mark, encode);
         if !matches!(cut, Ok(Admission::Full)) {
             *since = None;
         }

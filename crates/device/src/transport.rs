@@ -12,6 +12,7 @@ use quinn::{
     AckFrequencyConfig, ClientConfig, Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt,
 };
 use rustls::client::Resumption;
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::identity::Identity;
@@ -90,8 +91,16 @@ pub fn on_demand_config() -> TransportConfig {
 /// # Errors
 /// The certificate and its key do not belong together, or the CA cannot be used as a trust anchor.
 pub fn client_config(identity: &Identity) -> Result<ClientConfig, rustls::Error> {
+    client_config_by(identity, Arc::new(DefaultTimeProvider))
+}
+
+/// The same, with certificates judged by this clock.
+pub(crate) fn client_config_by(
+    identity: &Identity,
+    clock: Arc<dyn TimeProvider>,
+) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+    let mut tls = rustls::ClientConfig::builder_with_details(provider, clock)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_root_certificates(identity.roots()?)
         .with_client_auth_cert(identity.chain(), identity.key())?;

@@ -1,6 +1,7 @@
 //! The spool on disk, across crashes and clean closes of the device, and of the server.
 #![expect(clippy::unwrap_used, reason = "fixtures of tests fail by panicking, like tests")]
 
+#[allow(dead_code, reason = "each file of tests needs some of it")]
 mod fake;
 
 use std::fs;

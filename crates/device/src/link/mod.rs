@@ -21,6 +21,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::channel::Channel;
+use crate::clock::DeviceClock;
 use crate::config::Config;
 use crate::error::ConnectError;
 use crate::event::{Disconnect, Event};
@@ -35,6 +36,7 @@ use wait::Wait;
 /// What devices, recorders and the connection's task share.
 pub(crate) struct Link {
     pub(crate) config: Config,
+    pub(crate) clock: Arc<DeviceClock>,
     pub(crate) watchers: Watchers,
     channels: Mutex<HashMap<DeviceName, Arc<Channel>>>,
     /// Channels with something to ask or to send live, and those with backlog to send: each at most once in either.
@@ -79,12 +81,14 @@ impl Traffic {
 impl Link {
     /// Starts the task that keeps the connection.
     pub(crate) fn start(config: Config) -> Result<Arc<Self>, ConnectError> {
-        let tls = client_config(&config, &config.identity)?;
+        let clock = Arc::new(DeviceClock::new(config.clock, config.boot_clock.clone()));
+        let tls = client_config(&config, &config.identity, &clock)?;
         let dialer = Dialer::new(&config.server, config.endpoint.clone(), tls);
         let renewal = Renewal::new(config.identity.clone());
         let link = Arc::new(Self {
             config,
             renewal: Mutex::new(renewal),
+            clock,
             watchers: Watchers::default(),
             channels: Mutex::default(),
             ready: Default::default(),
@@ -98,6 +102,15 @@ impl Link {
         // Made here, because a task that never got its turn has duties as well.
         tokio::spawn(run(LastDuty(Arc::clone(&link)), dialer));
         Ok(link)
+    }
+
+    /// The server said its time, `delay` ago.
+    fn heard_time(&self, server_time: i64, delay: Duration) {
+        self.clock.heard(server_time, delay);
+        for channel in self.all() {
+            channel.update(|outbox, _| outbox.clock_known(&self.clock));
+            channel.signal();
+        }
     }
 
     /// Adds a device.
@@ -237,8 +250,12 @@ impl From<Disconnect> for Ended {
 }
 
 /// How connections are made with `identity`.
-fn client_config(config: &Config, identity: &Identity) -> Result<quinn::ClientConfig, rustls::Error> {
-    let mut tls = transport::client_config(identity)?;
+fn client_config(
+    config: &Config,
+    identity: &Identity,
+    clock: &Arc<DeviceClock>,
+) -> Result<quinn::ClientConfig, rustls::Error> {
+    let mut tls = transport::client_config_by(identity, clock.clone())?;
     if config.on_demand.is_some() {
         tls.transport_config(Arc::new(transport::on_demand_config()));
     }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::slice;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use icecore_wire::{Ack, ClientEvent, ClientSession, Disposition, Epoch, Nack, Pace, SessionError, limits};
@@ -114,9 +114,7 @@ impl<'a> Pump<'a> {
         own_endpoint: Option<Endpoint>,
         first_flight: Option<FirstFlight>,
     ) -> Self {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        // A clock beyond the year 2262 is no clock.
-        let device_time = i64::try_from(since_epoch.as_nanos()).unwrap_or(0);
+        let device_time = link.clock.device_time();
         Self {
             link,
             connection,
@@ -278,6 +276,7 @@ impl<'a> Pump<'a> {
         while let Some(event) = self.session.poll_event() {
             match event {
                 ClientEvent::Welcome(welcome) => {
+                    self.link.heard_time(welcome.server_time, self.connection.rtt() / 2);
                     let mut report = self.link.watchers.report();
                     report.stats.connections = 1;
                     report.event(|| Event::Connected { server: welcome.server });

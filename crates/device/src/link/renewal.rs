@@ -81,7 +81,7 @@ impl Link {
     pub(super) fn use_renewed(&self, dialer: &mut Dialer) {
         let mut renewal = self.renewal();
         if std::mem::take(&mut renewal.is_new) {
-            match client_config(&self.config, &renewal.identity) {
+            match client_config(&self.config, &renewal.identity, &self.clock) {
                 Ok(config) => dialer.use_config(config),
                 Err(error) => self.not_renewed(format!("the new certificate is no use for TLS: {error}")),
             }

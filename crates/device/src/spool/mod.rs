@@ -3,6 +3,7 @@
 //! - [`class`]: what is live and what is backlog
 //! - [`queue`]: the unsettled batches of one epoch
 //! - [`outbox`]: those of all epochs of a device, and the bounds on them
+//! - [`rebase`]: how batches from before there was a clock get their times
 //! - [`disk`]: the files under an outbox that survives crashes
 //!
 //! An epoch is born with its spool, and new data is never mistaken for old: a spool in memory begins one each time; one
@@ -15,6 +16,7 @@ pub(crate) mod class;
 pub(crate) mod disk;
 pub(crate) mod outbox;
 pub(crate) mod queue;
+pub(crate) mod rebase;
 
 /// Where a device keeps batches until they are acked.
 #[derive(Debug, Clone, PartialEq, Eq)]

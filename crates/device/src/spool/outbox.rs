@@ -14,7 +14,9 @@ use icecore_wire::{Attached, Code, DeviceName, Digest, Epoch, Level, Payload, Sc
 
 use super::class::{Class, InFlight};
 use super::disk::DiskIndex;
-use super::queue::{Attachment, EpochQueue, Outgoing, Place, Queued, State};
+use super::queue::{Attachment, EpochQueue, Mark, Outgoing, Place, Queued, State};
+use super::rebase::Rebases;
+use crate::clock::{Boot, DeviceClock};
 use crate::error::SpoolError;
 use crate::event::Event;
 use crate::watch::Report;
@@ -33,6 +35,8 @@ pub(crate) struct Outbox {
     in_flight: Arc<InFlight>,
     /// Whether to compute each batch's digest.
     digests: bool,
+    /// What is decided of clocks, and on disk fsynced.
+    rebases: Rebases,
     /// Whether batches stay after they are durable, until they are archived.
     keep: bool,
     closed: bool,
@@ -72,7 +76,17 @@ impl Outbox {
     }
 
     fn new(device: DeviceName, queues: Vec<EpochQueue>, backing: Backing, in_flight: Arc<InFlight>) -> Self {
-        Self { device, queues, backing, in_flight, digests: false, keep: false, closed: false, failure: None }
+        Self {
+            device,
+            queues,
+            backing,
+            in_flight,
+            digests: false,
+            rebases: Rebases::default(),
+            keep: false,
+            closed: false,
+            failure: None,
+        }
     }
 
     /// The server may have what is still to be cut.
@@ -84,6 +98,27 @@ impl Outbox {
     /// Computes the digest of every batch from here on.
     pub(crate) fn with_digests(self, digests: bool) -> Self {
         Self { digests, ..self }
+    }
+
+    /// In this boot, with what the spool keeps of clocks.
+    pub(crate) fn with_clock(mut self, boot: Boot, rebases: Rebases) -> Self {
+        self.current().boot = Some(boot);
+        rebases.apply(&mut self.queues);
+        Self { rebases, ..self }
+    }
+
+    /// The server's clock is known, or it is later by it: decides the times of what waits for that.
+    pub(crate) fn clock_known(&mut self, clock: &DeviceClock) {
+        let Some(decided) = self.rebases.decide(&self.queues, clock) else { return };
+        match &mut self.backing {
+            Backing::Memory { .. } => self.clock_kept(&decided),
+            Backing::Disk(index) => index.keep_clock(decided),
+        }
+    }
+
+    fn clock_kept(&mut self, decided: &Rebases) {
+        self.rebases = decided.clone();
+        self.rebases.apply(&mut self.queues);
     }
 
     /// Keeps durable batches until they are archived.
@@ -108,19 +143,26 @@ impl Outbox {
     }
 
     /// Appends a batch that was admitted.
-    pub(crate) fn push(&mut self, schema: Arc<Schema>, count: u32, payload: Payload, report: &mut Report) {
+    pub(crate) fn push(
+        &mut self,
+        schema: Arc<Schema>,
+        count: u32,
+        payload: Payload,
+        mark: Mark,
+        report: &mut Report,
+    ) {
         let (first, length) = (self.current().next_sequence, payload.len());
         let epoch = self.current().epoch;
         let (place, state) = match &mut self.backing {
             Backing::Memory { .. } => (Place::default(), State::Waiting),
             Backing::Disk(index) => {
                 let end = first + u64::from(count);
-                (index.append(epoch, &schema, &payload, end), State::Unsynced)
+                (index.append(epoch, &schema, &payload, mark, end), State::Unsynced)
             }
         };
         let length = u32::try_from(length).expect("a payload is at most MAX_BATCH_BYTES");
         let payload = Some(payload);
-        let batch = Queued { first, count, length, schema, payload, place, state, sent_before: false };
+        let batch = Queued { first, count, length, schema, payload, place, mark, state, sent_before: false };
         let range = batch.range();
         self.current().push(batch);
         if let Some(level) = self.current().known_ahead(&range) {
@@ -201,6 +243,7 @@ impl Outbox {
         let keeps = self.keep && level == Level::Durable;
         let Self { device, queues, backing, in_flight, .. } = self;
         let Some(queue) = queues.iter_mut().rev().find(|queue| queue.epoch == epoch) else { return };
+        let rebase = queue.rebase;
         match level {
             Level::Archived => queue.archived.insert_all(ranges),
             Level::Settled => queue.given_up.insert_all(ranges),
@@ -222,7 +265,7 @@ impl Outbox {
                 count_settled(batch, level, report);
                 report.event(|| {
                     let digest =
-                        batch.payload.as_ref().filter(|_| digests).map(|payload| Digest::of(payload));
+                        batch.sent_form(rebase).filter(|_| digests).map(|payload| Digest::of(&payload));
                     Event::Acked {
                         device: device.clone(),
                         epoch,

@@ -13,8 +13,10 @@ use std::time::Instant;
 use icecore_wire::{Attached, Epoch, Level, Payload, SequenceRanges};
 
 use super::class::{ByClass, Class};
+use super::rebase::Rebase;
+use crate::clock::Boot;
 
-pub(crate) use entry::{Outgoing, Place, Queued, State};
+pub(crate) use entry::{Mark, Outgoing, Place, Queued, State};
 
 /// What the connection knows about the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,10 @@ pub(crate) struct EpochQueue {
     pub(crate) given_up: SequenceRanges,
     /// Whether the server may have what is still to be cut: a source that is read again makes the same batches.
     pub(crate) repeats: bool,
+    /// The boot in which the epoch began, and ended.
+    pub(crate) boot: Option<Boot>,
+    /// What the uptimes of its batches become, once that is decided; those wait for it.
+    pub(crate) rebase: Option<Rebase>,
     /// What the server has of batches that are still to be cut.
     ahead: Vec<(Level, SequenceRanges)>,
     /// Cut before the present connection asked to attach, and not here by then: settled, or lost with a damaged file.
@@ -88,6 +94,8 @@ impl EpochQueue {
             archived: SequenceRanges::new(),
             given_up: SequenceRanges::new(),
             repeats: false,
+            boot: None,
+            rebase: None,
             ahead: Vec::new(),
             absent: SequenceRanges::new(),
             entries: VecDeque::new(),
@@ -179,6 +187,11 @@ impl EpochQueue {
         self.ahead.iter().find(|(_, ranges)| ranges.covers(range)).map(|(level, _)| *level)
     }
 
+    /// Whether any batch was stamped before there was a clock.
+    pub(crate) fn has_uptimes(&self) -> bool {
+        self.present().any(|batch| batch.mark.uptime)
+    }
+
     /// Batches that are not settled.
     pub(crate) fn unsettled(&self) -> usize {
         self.unsettled
@@ -241,7 +254,7 @@ impl EpochQueue {
         let mut taken = 0;
         if self.deferred > 0 {
             for entry in self.entries.range_mut(start..cursor) {
-                if entry.is_due(now) && taken < budget && entry.send(alias, now, out) {
+                if entry.is_due(now) && taken < budget && entry.send(alias, self.rebase, now, out) {
                     self.deferred -= 1;
                     taken += entry.length as usize;
                 }
@@ -252,7 +265,7 @@ impl EpochQueue {
             match entry.state {
                 State::Unsynced => break,
                 State::Waiting => {
-                    if !entry.send(alias, now, out) {
+                    if !entry.send(alias, self.rebase, now, out) {
                         break;
                     }
                     taken += entry.length as usize;
@@ -270,7 +283,7 @@ impl EpochQueue {
         if self.attachment.alias().is_none() {
             return false;
         }
-        let ready = |entry: &Queued| entry.state == State::Waiting && entry.payload.is_some();
+        let ready = |entry: &Queued| entry.is_ready(self.rebase);
         let passed = self.extent(class).start..self.cursor[class];
         self.next_unsent(class).is_some_and(ready)
             || self.deferred > 0 && self.entries.range(passed).any(|entry| entry.is_due(now))

@@ -93,7 +93,7 @@ async fn columns_and_rows_share_a_sequence() {
         .unwrap();
     device.flush(Level::Durable, PATIENCE).await.unwrap();
     assert_eq!(server.stored("a"), [(0..46).into()]);
-    let cuts: Vec<u64> = server.memory().epochs.values().next().unwrap().digests.keys().copied().collect();
+    let cuts: Vec<u64> = server.memory().epochs.values().next().unwrap().batches.keys().copied().collect();
     assert_eq!(cuts, [0, 10, 20, 30, 40]);
 }
 

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use icecore_device::{Code, DeviceName, Digest, Epoch, Identity, Level, SequenceRanges};
+use icecore_device::{Code, DeviceName, Epoch, Identity, Level, SequenceRanges};
 use icecore_wire::{
-    Attached, BatchStreamReader, Disposition, GoAway, Incoming, Nack, NotRenewed, Pace, Refuse, ServerEvent,
-    ServerSession, SessionLimits,
+    Attached, BatchStreamReader, Disposition, GoAway, Incoming, Nack, NotRenewed, Pace, Payload, Refuse,
+    ServerEvent, ServerSession, SessionLimits,
 };
 use quinn::{
     Connection, Endpoint, EndpointConfig, RecvStream, SendStream, ServerConfig, TransportConfig, VarInt,
@@ -111,7 +111,10 @@ pub(crate) struct Kept {
     pub(crate) stored: SequenceRanges,
     pub(crate) settled: SequenceRanges,
     pub(crate) archived: SequenceRanges,
-    pub(crate) digests: BTreeMap<u64, Digest>,
+    /// Does not tell at attach what it has.
+    pub(crate) forgetful: bool,
+    /// By first sequence.
+    pub(crate) batches: BTreeMap<u64, Payload>,
     pub(crate) attached: u32,
     /// When a batch came, and its first sequence: every time it did.
     pub(crate) arrivals: Vec<(Instant, u64)>,
@@ -208,7 +211,6 @@ impl FakeServer {
     }
 
     /// Closes all connections.
-    #[allow(dead_code, reason = "the tests of the session do not need it")]
     pub(crate) fn hang_up(&self) {
         self.shared.hang_ups.send_modify(|hang_ups| *hang_ups += 1);
     }
@@ -419,7 +421,7 @@ impl Session {
                 self.session.attached(Attached {
                     alias: attach.alias,
                     epoch_number: kept.number,
-                    stored: kept.stored.clone(),
+                    stored: if kept.forgetful { SequenceRanges::new() } else { kept.stored.clone() },
                     settled: kept.settled.clone(),
                     archived: kept.archived.clone(),
                 });
@@ -485,15 +487,14 @@ impl Session {
             self.session.nack(Nack { alias, range, code, disposition, message });
             return false;
         }
-        let digest = Digest::of(payload);
         let kept = memory.epochs.get_mut(key).unwrap();
         if kept.stored.covers(&range) {
-            assert_eq!(kept.digests.get(&range.start), Some(&digest), "a resend is byte-identical");
+            assert_eq!(kept.batches.get(&range.start), Some(payload), "a resend is byte-identical");
             memory.duplicates += 1;
         } else {
             assert!(!kept.stored.overlaps(&range), "{range:?} overlaps {:?}", kept.stored);
             kept.stored.insert(range.clone());
-            kept.digests.insert(range.start, digest);
+            kept.batches.insert(range.start, payload.clone());
         }
         if !faults.withhold_acks {
             self.acks.push((Instant::now() + faults.ack_delay, alias, range, Level::Durable));

@@ -11,10 +11,12 @@ use icecore_wire::{Epoch, Payload, limits};
 
 use super::format::{FRAME_HEADER, FileId, Kind, frame_bytes, read_frame, write_frame};
 use super::index::{Append, DiskIndex, Load, Rejected, Work};
-use super::marker;
 use super::recovery::{self, Recovered};
+use super::{clock, marker};
+use crate::clock::Boot;
 use crate::error::SpoolError;
 use crate::spool::queue::EpochQueue;
+use crate::spool::rebase::Rebases;
 
 const LOCK: &str = "lock";
 const REJECTED: &str = "rejected";
@@ -54,17 +56,19 @@ impl SpoolFiles {
         dir: &Path,
         max_bytes: u64,
         sync_every: Duration,
+        boot: Boot,
     ) -> Result<(Self, Vec<EpochQueue>, DiskIndex), SpoolError> {
         fs::create_dir_all(dir).map_err(failed(dir, "create"))?;
         let lock = lock(dir)?;
         let Recovered { mut queues, files } = recovery::recover(dir)?;
-        let resumed = marker::take(dir, &files)?;
+        let same_boot = files.back().is_some_and(|file| file.boot == Some(boot));
+        let resumed = marker::take(dir, &files)?.filter(|_| same_boot);
         match resumed {
             Some((epoch, next_sequence)) => recovery::resume(&mut queues, epoch, next_sequence),
             None => queues.push(EpochQueue::new(Epoch::random(), 0)),
         }
         let known = files.iter().map(|file| (file.id.number, file.id)).collect();
-        let mut index = DiskIndex::new(files, max_bytes, sync_every);
+        let mut index = DiskIndex::new(files, max_bytes, sync_every, boot);
         index.free_settled();
         let files = Self {
             dir: dir.to_owned(),
@@ -78,6 +82,11 @@ impl SpoolFiles {
         Ok((files, queues, index))
     }
 
+    /// What the spool keeps of clocks.
+    pub(crate) fn rebases(&self) -> Result<Rebases, SpoolError> {
+        clock::read(&self.dir)
+    }
+
     /// Carries work out. After an error nothing more may be written: what a failed fsync left on the disk is unknown.
     pub(crate) fn perform(&mut self, work: &Work) -> Result<Done, SpoolError> {
         if self.lock.is_none() {
@@ -85,6 +94,10 @@ impl SpoolFiles {
         }
         let mut done = Done::default();
         self.append(&work.appends, &mut done)?;
+        if let Some(rebases) = &work.clock {
+            done.written += clock::write(&self.dir, rebases)?;
+            done.fsyncs += 2;
+        }
         for file in &work.frees {
             let path = file_path(&self.dir, file.number);
             match fs::remove_file(&path) {
@@ -113,7 +126,7 @@ impl SpoolFiles {
             let mut bytes =
                 Vec::with_capacity(run.iter().map(|a| frame_bytes(a.content.bytes().len())).sum());
             for append in run {
-                write_frame(file, append.kind, append.content.bytes(), &mut bytes);
+                write_frame(file, append.kind, append.mark, append.content.bytes(), &mut bytes);
             }
             let path = file_path(&self.dir, file.number);
             let created = run[0].offset == 0;

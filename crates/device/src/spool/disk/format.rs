@@ -5,18 +5,25 @@
 //! | offset | size | field |
 //! |---|---|---|
 //! | 0 | 1 | kind: 1 start, 2 schema, 3 batch, 4 dropped |
-//! | 1 | 3 | zero |
+//! | 1 | 1 | of a batch: 1 = its event times are uptimes, nanoseconds since the start of the boot; otherwise 0 |
+//! | 2 | 2 | zero |
 //! | 4 | 4 | payload length without padding |
 //! | 8 | 4 | CRC32C over epoch and number of the file, bytes 0–8 of the header, and payload |
 //! | 12 | 4 | zero |
 //!
-//! The first frame is a start: magic, version, the file's epoch and number. The CRC covers both, so that a frame left over
+//! The first frame is a start: magic, version, the file's epoch and number, and the id of the boot in which it was begun (16
+//! bytes, which the oldest files lack). The CRC covers both, so that a frame left over
 //! from another file is never taken for one of this. A schema precedes the first batch that needs it; a dropped frame
 //! holds an epoch and the ranges of it that were given up and that the server had not settled then. Integers are
 //! little-endian.
+//!
+//! What the spool knows of clocks lies beside its files: see [`clock`](super::clock).
 
 use crc_fast::{CrcAlgorithm, Digest as Crc};
 use icecore_wire::{Epoch, SequenceRanges};
+
+use crate::clock::Boot;
+use crate::spool::queue::Mark;
 
 pub(super) const FRAME_HEADER: usize = 16;
 const ALIGNMENT: usize = 16;
@@ -52,10 +59,10 @@ pub(super) const fn frame_bytes(length: usize) -> usize {
 }
 
 /// Appends a frame to `out`.
-pub(super) fn write_frame(file: FileId, kind: Kind, payload: &[u8], out: &mut Vec<u8>) {
+pub(super) fn write_frame(file: FileId, kind: Kind, mark: Mark, payload: &[u8], out: &mut Vec<u8>) {
     let length = u32::try_from(payload.len()).expect("a spool frame is at most a batch long");
     let start = out.len();
-    out.extend_from_slice(&[kind as u8, 0, 0, 0]);
+    out.extend_from_slice(&[kind as u8, mark.uptime.into(), 0, 0]);
     out.extend_from_slice(&length.to_le_bytes());
     let crc = checksum(file, &out[start..], payload);
     out.extend_from_slice(&crc.to_le_bytes());
@@ -74,17 +81,18 @@ fn checksum(file: FileId, head: &[u8], payload: &[u8]) -> u32 {
 }
 
 /// The payload of a file's first frame.
-pub(super) fn start_payload(file: FileId) -> Vec<u8> {
+pub(super) fn start_payload(file: FileId, boot: Boot) -> Vec<u8> {
     let mut payload = MAGIC.to_vec();
     payload.extend_from_slice(&VERSION.to_le_bytes());
     payload.extend_from_slice(&[0; 4]);
     payload.extend_from_slice(file.epoch.as_bytes());
     payload.extend_from_slice(&file.number.to_le_bytes());
+    payload.extend_from_slice(&boot);
     payload
 }
 
-/// Which file this is, by its first frame.
-pub(super) fn read_start(bytes: &[u8]) -> Option<FileId> {
+/// Which file this is, by its first frame, and in which boot it was begun, if it says so.
+pub(super) fn read_start(bytes: &[u8]) -> Option<(FileId, Option<Boot>)> {
     let payload = bytes.get(FRAME_HEADER..FRAME_HEADER + 40)?;
     let (magic, rest) = payload.split_first_chunk::<8>()?;
     let (version, rest) = rest.split_first_chunk::<4>()?;
@@ -93,8 +101,9 @@ pub(super) fn read_start(bytes: &[u8]) -> Option<FileId> {
     let number = u64::from_le_bytes(rest.try_into().ok()?);
     let file = FileId { epoch: Epoch::from_bytes(*epoch), number };
     let known = magic == MAGIC && u32::from_le_bytes(*version) == VERSION;
-    let (kind, _) = read_frame(file, bytes)?;
-    (known && kind == Kind::Start).then_some(file)
+    let (kind, payload) = read_frame(file, bytes)?;
+    let boot = payload.get(40..).and_then(|rest| rest.first_chunk()).copied();
+    (known && kind == Kind::Start).then_some((file, boot))
 }
 
 /// The frame at the start of `bytes`; `None` when there is no whole and intact one.
@@ -106,6 +115,11 @@ pub(super) fn read_frame(file: FileId, bytes: &[u8]) -> Option<(Kind, &[u8])> {
     let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
     let payload = bytes.get(FRAME_HEADER..FRAME_HEADER.checked_add(length)?)?;
     (checksum(file, header, payload) == u32::from_le_bytes(*crc)).then_some((kind, payload))
+}
+
+/// What the header of an intact frame says beside its kind and length.
+pub(super) fn read_mark(frame: &[u8]) -> Mark {
+    Mark { uptime: frame[1] != 0 }
 }
 
 /// The payload of a dropped frame.
@@ -142,8 +156,9 @@ mod tests {
     #[test]
     fn frames_read_back_and_any_flipped_bit_is_noticed() {
         let mut bytes = Vec::new();
-        write_frame(file(), Kind::Batch, b"seventeen bytes!!", &mut bytes);
+        write_frame(file(), Kind::Batch, Mark::default(), b"seventeen bytes!!", &mut bytes);
         assert_eq!(bytes.len(), frame_bytes(17));
+        assert_eq!(read_mark(&bytes), Mark::default());
         assert_eq!(read_frame(file(), &bytes), Some((Kind::Batch, b"seventeen bytes!!".as_slice())));
         for bit in (0..12 * 8).chain(FRAME_HEADER * 8..(FRAME_HEADER + 17) * 8) {
             let mut damaged = bytes.clone();
@@ -155,15 +170,20 @@ mod tests {
     #[test]
     fn a_frame_of_another_file_is_not_taken() {
         let mut bytes = Vec::new();
-        write_frame(file(), Kind::Batch, b"x", &mut bytes);
+        let mark = Mark { uptime: true };
+        write_frame(file(), Kind::Batch, mark, b"x", &mut bytes);
+        assert_eq!(read_mark(&bytes), mark);
         assert_eq!(read_frame(FileId { number: 10, ..file() }, &bytes), None);
     }
 
     #[test]
     fn a_start_and_a_drop_read_back() {
         let mut bytes = Vec::new();
-        write_frame(file(), Kind::Start, &start_payload(file()), &mut bytes);
-        assert_eq!(read_start(&bytes), Some(file()));
+        write_frame(file(), Kind::Start, Mark::default(), &start_payload(file(), [7; 16]), &mut bytes);
+        assert_eq!(read_start(&bytes), Some((file(), Some([7; 16]))));
+        let mut old = Vec::new();
+        write_frame(file(), Kind::Start, Mark::default(), &start_payload(file(), [7; 16])[..40], &mut old);
+        assert_eq!(read_start(&old), Some((file(), None)));
         let ranges: SequenceRanges = [2..5, 7..u64::MAX - 1].into_iter().collect();
         assert_eq!(read_dropped(&dropped_payload(file().epoch, &ranges)), Some((file().epoch, ranges)));
     }

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use icecore_wire::{Code, Epoch, Payload, Schema, SchemaId};
 
 use super::format::{FRAME_HEADER, FileId, Kind, dropped_payload, frame_bytes, start_payload};
+use crate::clock::Boot;
 use crate::spool::class::Class;
 use crate::spool::outbox::CACHE_BYTES;
-use crate::spool::queue::{Attachment, EpochQueue, Place};
+use crate::spool::queue::{Attachment, EpochQueue, Mark, Place};
+use crate::spool::rebase::Rebases;
 
 /// A file is at most this fraction of the spool: what is freed at once, and what a full spool drops at once.
 const FILES_PER_SPOOL: u64 = 16;
@@ -29,6 +31,8 @@ pub(crate) struct DiskIndex {
     sync_every: Duration,
     /// When they may be written to again.
     next_sync: Option<Instant>,
+    /// The present one.
+    boot: Boot,
     /// Whether somebody waits for what is not fsynced.
     urgent: bool,
     work: Work,
@@ -41,6 +45,7 @@ pub(crate) struct DiskIndex {
 #[derive(Debug)]
 pub(super) struct FileIndex {
     pub(super) id: FileId,
+    pub(super) boot: Option<Boot>,
     pub(super) bytes: u64,
     /// Batches in it that are not settled.
     pub(super) live: usize,
@@ -54,6 +59,8 @@ pub(crate) struct Work {
     /// Up to which sequence an epoch is fsynced once the appends are.
     pub(crate) synced: Option<(Epoch, u64)>,
     pub(super) appended: usize,
+    /// What is to be kept of clocks.
+    pub(crate) clock: Option<Rebases>,
     pub(super) frees: Vec<FileId>,
     pub(super) rejected: Vec<Rejected>,
     pub(super) loads: Vec<Load>,
@@ -65,6 +72,7 @@ pub(super) struct Append {
     pub(super) file: FileId,
     pub(super) offset: u64,
     pub(super) kind: Kind,
+    pub(super) mark: Mark,
     pub(super) content: Content,
 }
 
@@ -104,7 +112,7 @@ pub(super) struct Rejected {
 
 impl DiskIndex {
     /// The index over files found, in order of number.
-    pub(super) fn new(files: VecDeque<FileIndex>, max_bytes: u64, sync_every: Duration) -> Self {
+    pub(super) fn new(files: VecDeque<FileIndex>, max_bytes: u64, sync_every: Duration, boot: Boot) -> Self {
         let used = files.iter().map(|file| file.bytes).sum();
         let next_number = files.back().map_or(0, |file| file.id.number + 1);
         let work = Work::default();
@@ -115,6 +123,7 @@ impl DiskIndex {
             max_bytes,
             unsynced: 0,
             sync_every,
+            boot,
             next_sync: None,
             urgent: false,
             work,
@@ -143,15 +152,16 @@ impl DiskIndex {
         epoch: Epoch,
         schema: &Arc<Schema>,
         payload: &Payload,
+        mark: Mark,
         end: u64,
     ) -> Place {
         let room_for = frame_bytes(payload.len()) + frame_bytes(schema.canonical().len());
         let file = self.file_for(epoch, room_for);
         if !file.schemas.contains(&schema.id()) {
             file.schemas.push(schema.id());
-            self.write(Kind::Schema, Content::Owned(schema.canonical().to_vec()));
+            self.write(Kind::Schema, Mark::default(), Content::Owned(schema.canonical().to_vec()));
         }
-        let (number, frame) = self.write(Kind::Batch, Content::Shared(payload.clone()));
+        let (number, frame) = self.write(Kind::Batch, mark, Content::Shared(payload.clone()));
         self.newest().live += 1;
         self.unsynced += payload.len();
         self.work.appended += payload.len();
@@ -166,8 +176,14 @@ impl DiskIndex {
         if !self.files.back().is_some_and(fits) {
             let id = FileId { epoch, number: self.next_number };
             self.next_number += 1;
-            self.files.push_back(FileIndex { id, bytes: 0, live: 0, schemas: Vec::new() });
-            self.write(Kind::Start, Content::Owned(start_payload(id)));
+            self.files.push_back(FileIndex {
+                id,
+                boot: Some(self.boot),
+                bytes: 0,
+                live: 0,
+                schemas: Vec::new(),
+            });
+            self.write(Kind::Start, Mark::default(), Content::Owned(start_payload(id, self.boot)));
             self.free_settled();
         }
         self.newest()
@@ -178,13 +194,13 @@ impl DiskIndex {
     }
 
     /// Plans a frame at the end of the newest file; returns the file's number and the frame's offset.
-    fn write(&mut self, kind: Kind, content: Content) -> (u64, u64) {
+    fn write(&mut self, kind: Kind, mark: Mark, content: Content) -> (u64, u64) {
         let bytes = frame_bytes(content.bytes().len()) as u64;
         let file = self.newest();
         let (id, offset) = (file.id, file.bytes);
         file.bytes += bytes;
         self.used += bytes;
-        self.work.appends.push(Append { file: id, offset, kind, content });
+        self.work.appends.push(Append { file: id, offset, kind, mark, content });
         (id.number, offset)
     }
 
@@ -220,6 +236,12 @@ impl DiskIndex {
         self.drops = true;
     }
 
+    /// Keeps what is known of clocks; somebody waits for it.
+    pub(crate) fn keep_clock(&mut self, rebases: Rebases) {
+        self.work.clock = Some(rebases);
+        self.urgent = true;
+    }
+
     /// Keeps a refused batch for people to look at.
     pub(crate) fn keep_rejected(&mut self, epoch: Epoch, first: u64, code: Code, payload: Payload) {
         self.work.rejected.push(Rejected { epoch, first, code, payload });
@@ -231,7 +253,8 @@ impl DiskIndex {
     }
 
     fn has_writes(&self) -> bool {
-        self.drops || !self.work.appends.is_empty() || !self.work.frees.is_empty()
+        let work = &self.work;
+        self.drops || !work.appends.is_empty() || !work.frees.is_empty() || work.clock.is_some()
     }
 
     /// Whether files may be written to: it is time, somebody waits for it, or a quarter of what may wait does.
@@ -283,7 +306,7 @@ impl DiskIndex {
         for queue in queues.iter().filter(|queue| !queue.dropped.is_empty()) {
             let payload = dropped_payload(queue.epoch, &queue.dropped);
             self.file_for(current.epoch, frame_bytes(payload.len()));
-            self.write(Kind::Dropped, Content::Owned(payload));
+            self.write(Kind::Dropped, Mark::default(), Content::Owned(payload));
         }
     }
 
@@ -295,7 +318,11 @@ impl DiskIndex {
 
 impl Work {
     fn is_empty(&self) -> bool {
-        self.appends.is_empty() && self.frees.is_empty() && self.rejected.is_empty() && self.loads.is_empty()
+        self.clock.is_none()
+            && self.appends.is_empty()
+            && self.frees.is_empty()
+            && self.rejected.is_empty()
+            && self.loads.is_empty()
     }
 }
 

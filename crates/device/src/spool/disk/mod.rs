@@ -4,8 +4,10 @@
 //! - [`index`]: which batch lies where, and what is to be done with the files; no I/O
 //! - [`files`]: the directory; carries the work out
 //! - [`recovery`]: what is read when a spool is opened
+//! - [`mod@clock`]: what is kept of clocks
 //! - [`marker`]: when an epoch may go on
 
+mod clock;
 mod files;
 mod format;
 mod index;

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use icecore_wire::{BatchHeader, Epoch, Payload, Schema, SchemaId, SequenceRanges};
 
 use super::files::failed;
-use super::format::{FRAME_HEADER, FileId, Kind, frame_bytes, read_dropped, read_frame, read_start};
+use super::format::{
+    FRAME_HEADER, FileId, Kind, frame_bytes, read_dropped, read_frame, read_mark, read_start,
+};
 use super::index::FileIndex;
 use crate::error::SpoolError;
-use crate::spool::queue::{EpochQueue, Place, Queued, State};
+use crate::spool::queue::{EpochQueue, Mark, Place, Queued, State};
 
 /// What was found.
 pub(super) struct Recovered {
@@ -29,7 +31,7 @@ pub(super) fn recover(dir: &Path) -> Result<Recovered, SpoolError> {
     let mut dropped = Vec::new();
     for path in spool_files(dir)? {
         let bytes = fs::read(&path).map_err(failed(&path, "read"))?;
-        let Some(id) = read_start(&bytes) else {
+        let Some((id, boot)) = read_start(&bytes) else {
             // Without its first frame nothing in it was ever fsynced, or nothing of it can be told.
             tracing::warn!(path = %path.display(), "spool file has no readable start and is set aside");
             let aside = path.with_extension("unreadable");
@@ -39,14 +41,16 @@ pub(super) fn recover(dir: &Path) -> Result<Recovered, SpoolError> {
         // A killed process may have written what it did not fsync: it counts from here on, so it is made durable now.
         File::open(&path).and_then(|file| file.sync_data()).map_err(failed(&path, "fsync"))?;
         let mut reader = FileReader { id, bytes: &bytes, offset: 0, schemas: HashMap::new() };
-        let (live, drops) = reader.read_into(queue_of(&mut found.queues, id.epoch));
+        let queue = queue_of(&mut found.queues, id.epoch);
+        queue.boot = boot;
+        let (live, drops) = reader.read_into(queue);
         if reader.offset < bytes.len() {
             let offset = reader.offset;
             tracing::warn!(path = %path.display(), offset, length = bytes.len(), "spool file ends in an incomplete frame");
         }
         dropped.extend(drops);
         let schemas = reader.schemas.into_keys().collect();
-        found.files.push_back(FileIndex { id, bytes: bytes.len() as u64, live, schemas });
+        found.files.push_back(FileIndex { id, boot, bytes: bytes.len() as u64, live, schemas });
     }
     for (epoch, ranges) in dropped {
         let queue = queue_of(&mut found.queues, epoch);
@@ -101,6 +105,7 @@ impl FileReader<'_> {
     fn read_into(&mut self, queue: &mut EpochQueue) -> (usize, Vec<(Epoch, SequenceRanges)>) {
         let (mut live, mut dropped) = (0, Vec::new());
         while let Some((kind, payload)) = read_frame(self.id, &self.bytes[self.offset..]) {
+            let mark = read_mark(&self.bytes[self.offset..]);
             let place = Place { segment: self.id.number, offset: (self.offset + FRAME_HEADER) as u64 };
             match kind {
                 Kind::Start => {}
@@ -109,7 +114,7 @@ impl FileReader<'_> {
                     self.schemas.insert(schema.id(), Arc::new(schema));
                 }
                 Kind::Batch => {
-                    let Some(batch) = self.batch(payload, place) else { break };
+                    let Some(batch) = self.batch(payload, place, mark) else { break };
                     // Files of an epoch hold ascending sequences; anything else is not ours.
                     if batch.first < queue.next_sequence {
                         break;
@@ -127,7 +132,7 @@ impl FileReader<'_> {
         (live, dropped)
     }
 
-    fn batch(&self, payload: &[u8], place: Place) -> Option<Queued> {
+    fn batch(&self, payload: &[u8], place: Place, mark: Mark) -> Option<Queued> {
         let header = BatchHeader::peek(&Payload::copy_from(payload)).ok()?;
         Some(Queued {
             first: header.first_sequence,
@@ -136,6 +141,7 @@ impl FileReader<'_> {
             schema: Arc::clone(self.schemas.get(&header.schema)?),
             payload: None,
             place,
+            mark,
             state: State::Waiting,
             sent_before: false,
         })

@@ -59,6 +59,9 @@ impl Outbox {
         if let Some((epoch, through)) = work.synced {
             self.synced(epoch, through);
         }
+        if let Some(decided) = &work.clock {
+            self.clock_kept(decided);
+        }
         for (epoch, first, payload) in done.loaded {
             if let Some(queue) = self.queue(epoch) {
                 queue.loaded(first, payload);

@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use icecore_wire::{Payload, Schema};
 
+use crate::spool::rebase::Rebase;
+
 /// A batch that waits for its ack.
 #[derive(Debug)]
 pub(crate) struct Queued {
@@ -18,6 +20,7 @@ pub(crate) struct Queued {
     pub(crate) payload: Option<Payload>,
     /// Where it lies on disk; meaningless for a spool in memory.
     pub(crate) place: Place,
+    pub(crate) mark: Mark,
     pub(crate) state: State,
     pub(crate) sent_before: bool,
 }
@@ -28,6 +31,13 @@ pub(crate) struct Place {
     pub(crate) segment: u64,
     /// Of the payload's first byte.
     pub(crate) offset: u64,
+}
+
+/// What the spool remembers of a batch beside its payload.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Its event times are uptimes.
+    pub(crate) uptime: bool,
 }
 
 /// How far a batch has come.
@@ -79,10 +89,32 @@ impl Queued {
         self.payload.take().map_or(0, |payload| payload.len())
     }
 
-    /// Hands the batch out, if its payload is in memory.
-    pub(super) fn send(&mut self, alias: u32, now: Instant, out: &mut Vec<Outgoing>) -> bool {
-        let Some(payload) = &self.payload else { return false };
-        let (schema, payload) = (Arc::clone(&self.schema), payload.clone());
+    /// Whether it may be sent now.
+    pub(super) fn is_ready(&self, rebase: Option<Rebase>) -> bool {
+        self.state == State::Waiting && self.payload.is_some() && (rebase.is_some() || !self.mark.uptime)
+    }
+
+    /// The payload as it is sent, if that can be told.
+    pub(crate) fn sent_form(&self, rebase: Option<Rebase>) -> Option<Payload> {
+        let payload = self.payload.as_ref()?;
+        if !self.mark.uptime {
+            return Some(payload.clone());
+        }
+        let Rebase { offset, uncertain } = rebase?;
+        // Times that are not plain were not put there by this SDK; they are marked uncertain already.
+        Some(icecore_wire::rebase(payload, offset, uncertain).unwrap_or_else(|_| payload.clone()))
+    }
+
+    /// Hands the batch out, if its payload is in memory and its times are known.
+    pub(super) fn send(
+        &mut self,
+        alias: u32,
+        rebase: Option<Rebase>,
+        now: Instant,
+        out: &mut Vec<Outgoing>,
+    ) -> bool {
+        let Some(payload) = self.sent_form(rebase) else { return false };
+        let schema = Arc::clone(&self.schema);
         out.push(Outgoing { alias, schema, payload, resent: self.sent_before });
         self.state = State::Sent(now);
         self.sent_before = true;

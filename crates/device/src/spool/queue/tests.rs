@@ -156,6 +156,7 @@ impl Pair {
             schema: Arc::clone(&self.schema),
             payload: Some(Payload::copy_from(&[0; LENGTH])),
             place,
+            mark: Mark::default(),
             state: State::Unsynced,
             sent_before: false,
         });
