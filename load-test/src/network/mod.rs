@@ -6,8 +6,8 @@
 //! any time. Clients that are to fare differently go by different paths. To the server every client of a path has a
 //! port of its own on 127.0.0.2, 127.0.0.3 and so on.
 //!
-//! - [`conditions`]: what happens to a datagram
-//! - [`path`]: sockets and timing
+//! - `conditions`: what happens to a datagram
+//! - `path`: sockets and timing
 
 mod conditions;
 mod path;
