@@ -393,6 +393,8 @@ impl Session {
                 }
                 None => self.session.welcome("fake", faults.server_time),
             },
+            // Came in the same flight as a hello that was refused.
+            ServerEvent::Attach(_) if self.connection == 0 => {}
             ServerEvent::Attach(attach) => {
                 self.newest_alias = attach.alias;
                 let mut memory = self.shared.memory.lock().unwrap();
