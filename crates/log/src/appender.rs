@@ -234,7 +234,7 @@ impl Appender {
         if let Some(entry) = self.segment.directory.find(device, epoch, first_sequence) {
             return Ok(Some(entry));
         }
-        let written = self.progress.open_segment.load(Ordering::Acquire);
+        let written = self.progress.written_directories.load(Ordering::Acquire);
         while let Some((segment, _)) = self.finishing.pop_front_if(|(segment, _)| *segment < written) {
             self.stored.add(segment);
         }

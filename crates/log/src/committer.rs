@@ -4,9 +4,10 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
 
 use crate::block::{Chain, EncodedBlock};
-use crate::directory::{DirectoryFile, Extent};
+use crate::directory::{Directory, DirectoryFile, Extent};
 use crate::disk::{Access, Disk, DiskFile, DiskLock};
 use crate::error::{CommitError, LogError};
 use crate::mutants::{Mutant, planted};
@@ -32,13 +33,14 @@ pub struct Committed {
 pub(crate) struct Progress {
     /// The last segment that has reached its size.
     pub(crate) full_segment: AtomicU64,
-    /// The segment being written; the directories of all before it are on disk.
-    pub(crate) open_segment: AtomicU64,
+    /// The segment up to which directories are on disk, itself not included. Newer ones are looked up in memory.
+    pub(crate) written_directories: AtomicU64,
 }
 
 impl Progress {
     pub(crate) fn new(segment: u64) -> Arc<Self> {
-        Arc::new(Self { full_segment: AtomicU64::new(u64::MAX), open_segment: AtomicU64::new(segment) })
+        let written_directories = AtomicU64::new(segment);
+        Arc::new(Self { full_segment: AtomicU64::new(u64::MAX), written_directories })
     }
 }
 
@@ -51,7 +53,9 @@ pub struct Committer {
     watermark: WatermarkFile,
     segment: ActiveSegment,
     poisoned: bool,
-    _lock: DiskLock,
+    lock: Arc<DiskLock>,
+    /// Whoever writes the directories of finished segments; nobody: the committer itself.
+    directories: Option<SyncSender<FinishedDirectory>>,
 }
 
 /// What opening a log found out for its committer.
@@ -69,10 +73,25 @@ impl Committer {
     pub(crate) fn new(parts: CommitterParts) -> Result<Self, LogError> {
         let CommitterParts { disk, layout, segment_bytes, progress, segment, lock } = parts;
         let watermark = WatermarkFile::open(&*disk, &layout)?;
-        let committer =
-            Self { disk, layout, segment_bytes, progress, watermark, segment, poisoned: false, _lock: lock };
+        let committer = Self {
+            disk,
+            layout,
+            segment_bytes,
+            progress,
+            watermark,
+            segment,
+            poisoned: false,
+            lock: Arc::new(lock),
+            directories: None,
+        };
         committer.publish()?;
         Ok(committer)
+    }
+
+    /// Has the directories of finished segments written by another thread, which takes them from the other end in order. A
+    /// directory of a million batches takes a tenth of a second, in which nothing would be acked.
+    pub fn hand_over_directories(&mut self, to: SyncSender<FinishedDirectory>) {
+        self.directories = Some(to);
     }
 
     /// Writes the block and returns when it is durable. Blocks come in the order of their numbers. After
@@ -103,12 +122,9 @@ impl Committer {
     /// Starts the segment that `block` begins. May run out of space at any step and be called again.
     fn roll(&mut self, block: &EncodedBlock) -> Result<(), CommitError> {
         let old = &self.segment;
-        let finished =
+        let directory =
             block.place.finished.as_ref().expect("a block that begins a segment brings the finished one");
         assert_eq!(block.place.segment, old.header.number + 1, "segments follow one another");
-        let path = self.layout.directory(old.header.number);
-        DirectoryFile::write(&*self.disk, &self.layout, &old.extent(), finished, &[])
-            .map_err(CommitError::io("write", &path))?;
         let header = SegmentHeader {
             number: block.place.segment,
             nonce: self.disk.random(),
@@ -122,8 +138,28 @@ impl Committer {
         let segment = ActiveSegment::create(&*self.disk, &self.layout, header, self.segment_bytes, None)?;
         let old = std::mem::replace(&mut self.segment, segment);
         old.give_back()?;
-        self.progress.open_segment.store(self.segment.header.number, Ordering::Release);
+        let finished = FinishedDirectory {
+            disk: Arc::clone(&self.disk),
+            layout: self.layout.clone(),
+            extent: old.extent(),
+            directory: Arc::clone(directory),
+            progress: Arc::clone(&self.progress),
+            _lock: Arc::clone(&self.lock),
+        };
+        self.write_directory(finished);
         Ok(())
+    }
+
+    /// Writes a directory or hands it over. Where that fails, it is built again when it is needed.
+    fn write_directory(&self, finished: FinishedDirectory) {
+        let unwritten = match &self.directories {
+            // Waits while another one is being written, so that there are never many in memory.
+            Some(writer) => writer.send(finished).err().map(|unsent| unsent.0),
+            None => Some(finished),
+        };
+        if let Some(finished) = unwritten {
+            finished.write();
+        }
     }
 
     fn publish(&self) -> Result<(), CommitError> {
@@ -152,6 +188,38 @@ impl Committer {
 impl fmt::Debug for Committer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Committer").field("segment", &self.segment).finish_non_exhaustive()
+    }
+}
+
+/// The directory of a finished segment, to be written beside it. It holds the log's lock, so that nobody else builds the
+/// same one meanwhile.
+pub struct FinishedDirectory {
+    disk: Arc<dyn Disk>,
+    layout: Layout,
+    extent: Extent,
+    directory: Arc<Directory>,
+    progress: Arc<Progress>,
+    _lock: Arc<DiskLock>,
+}
+
+impl fmt::Debug for FinishedDirectory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FinishedDirectory").field("extent", &self.extent).finish_non_exhaustive()
+    }
+}
+
+impl FinishedDirectory {
+    /// Writes it; lookups go to the file from then on. A failure is told in the log and nothing more: the directory is derived
+    /// from its segment, and built again when it is needed and not there.
+    pub fn write(self) {
+        let segment = self.extent.segment;
+        if let Err(error) =
+            DirectoryFile::write(&*self.disk, &self.layout, &self.extent, &self.directory, &[])
+        {
+            let file = self.layout.directory(segment);
+            tracing::warn!(file = %file.display(), %error, "cannot write a batch directory; it is built again when it is needed");
+        }
+        self.progress.written_directories.store(segment + 1, Ordering::Release);
     }
 }
 

@@ -70,11 +70,11 @@ pub trait DiskFile: Send + Sync {
 
 /// A held lock; dropping it releases it.
 pub struct DiskLock {
-    _held: Box<dyn Send>,
+    _held: Box<dyn Send + Sync>,
 }
 
 impl DiskLock {
-    fn new(held: impl Send + 'static) -> Self {
+    fn new(held: impl Send + Sync + 'static) -> Self {
         Self { _held: Box::new(held) }
     }
 }

@@ -21,7 +21,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use icecore_log::{CommitError, Committed, Committer, Disk, EncodedBlock, Encoder, RawBlock};
+use icecore_log::{
+    CommitError, Committed, Committer, Disk, EncodedBlock, Encoder, FinishedDirectory, RawBlock,
+};
 use tokio::sync::{mpsc, watch};
 
 use super::clock::ReceivedClock;
@@ -135,8 +137,12 @@ impl Threads {
             let (health, inbox, named) = (health.clone(), Arc::clone(&inbox), name.clone());
             thread::Builder::new().name(name).spawn(move || guard(&named, &health, &inbox, run))
         };
+        // One waits, one is written: the committer waits before there is a third in memory.
+        let (hand_over, directories) = sync_channel(1);
+        let mut committer = parts.committer;
+        committer.hand_over_directories(hand_over);
         let committing = CommitThread {
-            committer: parts.committer,
+            committer,
             disk: parts.disk,
             data: parts.data,
             reserve_bytes: parts.options.reserve_bytes,
@@ -170,6 +176,10 @@ impl Threads {
             let jobs = Arc::clone(&jobs);
             threads.push(spawn(format!("icecore-encode-{n}"), Box::new(move || encode_all(&jobs)))?);
         }
+        threads.push(spawn(
+            "icecore-directory".to_owned(),
+            Box::new(move || directories.into_iter().for_each(FinishedDirectory::write)),
+        )?);
         threads.push(spawn("icecore-commit".to_owned(), Box::new(move || committing.run(&blocks)))?);
         threads.push(spawn("icecore-write".to_owned(), Box::new(move || writing.run()))?);
         Ok(Self(threads))

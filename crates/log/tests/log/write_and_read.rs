@@ -1,9 +1,10 @@
 //! What is committed is read back, in order, across segments and restarts, on the real disk.
 
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 
 use crate::support::{Log, batch, batches, options, read, schema, source};
-use icecore_log::{Disk, LogReader, RealDisk, Record, Scan};
+use icecore_log::{Disk, FinishedDirectory, LogReader, RealDisk, Record, Scan};
 use icecore_wire::Digest;
 
 #[test]
@@ -65,6 +66,41 @@ fn finds_batches_wherever_they_are() {
     }
     let stranger = source("stranger", 0);
     assert_eq!(log.appender.find_batch(&stranger.device, &stranger.epoch, 0).unwrap(), None);
+}
+
+#[test]
+fn directories_written_by_another_thread_are_never_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let (schema, source) = (schema("a"), source("pump", 0));
+    let mut log = Log::open(&disk, dir.path()).unwrap();
+    let (hand_over, directories) = sync_channel(100);
+    log.committer.hand_over_directories(hand_over);
+    for sequence in 0..40 {
+        log.store(&source, &schema, batch(sequence, 1, 2000)).unwrap();
+    }
+    let find_all = |log: &mut Log| {
+        (0..40).all(|first| log.appender.find_batch(&source.device, &source.epoch, first).unwrap().is_some())
+    };
+    let written = || {
+        let files = std::fs::read_dir(dir.path().join("hot")).unwrap();
+        files.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|e| e == "dir")).count()
+    };
+    assert!(find_all(&mut log), "in memory");
+    assert_eq!(written(), 0);
+    let mut waiting: Vec<_> = directories.try_iter().collect();
+    assert!(waiting.len() >= 3, "{}", waiting.len());
+    let kept_back = waiting.split_off(waiting.len() / 2);
+    let half = waiting.len();
+    waiting.into_iter().for_each(FinishedDirectory::write);
+    assert_eq!(written(), half);
+    assert!(find_all(&mut log), "half of them in files");
+    drop(log);
+    assert!(Log::open(&disk, dir.path()).is_err(), "who still writes directories holds the lock");
+    drop(kept_back);
+    // As after a crash: what was not written is built again.
+    let mut log = Log::open(&disk, dir.path()).unwrap();
+    assert!(find_all(&mut log), "after a restart");
 }
 
 #[test]
