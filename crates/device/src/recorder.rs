@@ -104,7 +104,11 @@ impl Recorder {
     /// # Errors
     /// The device is closed, or its spool's disk failed.
     pub async fn cut(&mut self) -> Result<(), RecordError> {
-        self.open.cut().await
+        self.open.cut().await?;
+        // Encoding is work without waiting. On a runtime of one thread, who records without end would keep the connection,
+        // and the other devices of a gateway, from their turn until the spool is full.
+        tokio::task::yield_now().await;
+        Ok(())
     }
 }
 

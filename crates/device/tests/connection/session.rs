@@ -376,3 +376,21 @@ fn identities_are_for_what_they_name() {
     let device = Config::new("127.0.0.1:1", authority.identity("icecore:device:d"));
     assert!(Gateway::connect(device).is_err());
 }
+
+/// On a runtime of one thread, as these tests have.
+#[tokio::test]
+async fn who_records_without_end_leaves_its_neighbours_their_turn() {
+    let server = FakeServer::start();
+    let gateway = Gateway::connect(config(&server, "icecore:gateway:gw")).unwrap();
+    let greedy = gateway.device("greedy".parse().unwrap(), Spool::Memory { max_bytes: 1 << 30 }).unwrap();
+    let modest = gateway.device("modest".parse().unwrap(), memory()).unwrap();
+    let mut events = modest.events(100);
+    expect(&mut events, |event| matches!(event, Event::Attached { .. }).then_some(())).await;
+    let flood = tokio::spawn(async move {
+        record(&mut greedy.recorder(schema()), 0..500_000).await;
+    });
+    record(&mut modest.recorder(schema()), 0..10).await;
+    modest.flush(Level::Durable, PATIENCE).await.unwrap();
+    assert!(!flood.is_finished(), "its ack did not wait for the other's last batch");
+    flood.abort();
+}
