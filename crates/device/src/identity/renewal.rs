@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pem::{EncodeConfig, LineEnding, Pem, encode_config};
 use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -13,9 +14,6 @@ use super::{CERT_FILE, Identity, Parts, role_of};
 
 /// Where a certificate is written before it takes the old one's place.
 const NEW_CERT_FILE: &str = "cert.pem.new";
-
-/// Characters of a line of PEM.
-const PEM_LINE: usize = 64;
 
 impl Identity {
     /// How long it is from `now`, seconds since the Unix epoch, until less than a third of the certificate's life is
@@ -76,25 +74,10 @@ fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>,
     Ok(certificate)
 }
 
-/// PEM (RFC 7468) of one certificate.
+/// One certificate as PEM.
 fn pem(der: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut base64 = String::with_capacity(der.len().div_ceil(3) * 4);
-    for group in der.chunks(3) {
-        let bits =
-            group.iter().fold(0, |bits, byte| bits << 8 | usize::from(*byte)) << (8 * (3 - group.len()));
-        for place in 0..4 {
-            let digit = ALPHABET[bits >> (18 - 6 * place) & 63];
-            base64.push(if place <= group.len() { char::from(digit) } else { '=' });
-        }
-    }
-    let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
-    for line in base64.as_bytes().chunks(PEM_LINE) {
-        text.extend(line.iter().map(|byte| char::from(*byte)));
-        text.push('\n');
-    }
-    text.push_str("-----END CERTIFICATE-----\n");
-    text
+    let lines = EncodeConfig::new().set_line_ending(LineEnding::LF);
+    encode_config(&Pem::new("CERTIFICATE", der), lines)
 }
 
 #[cfg(test)]
