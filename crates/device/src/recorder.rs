@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
 
 use icecore_wire::{BatchBuilder, BatchError, Column, ColumnData, EncodeOptions, Schema, Value, limits};
 use tokio::time::Instant;
@@ -13,6 +14,11 @@ use crate::error::RecordError;
 use crate::spool::outbox::Admission;
 use crate::spool::queue::Mark;
 
+/// How long batches are cut at a stretch. Encoding is work without waiting: on a runtime of one thread, who records without
+/// end would keep the connection, and the other devices of a gateway, from their turn until the spool is full. Shorter
+/// turns would send batches one by one that now share a packet.
+const TURN: Duration = Duration::from_millis(1);
+
 /// Records events of one schema for one device, and cuts them into batches.
 ///
 /// What a dropped recorder has not cut yet goes with the next [`Device::flush`] or [`Device::close`], or when it gets
@@ -20,13 +26,15 @@ use crate::spool::queue::Mark;
 pub struct Recorder {
     device: Device,
     open: Arc<OpenBatch>,
+    /// When it last let others run.
+    turn_began: Instant,
 }
 
 impl Recorder {
     pub(crate) fn new(device: Device, schema: Arc<Schema>) -> Self {
         let open = OpenBatch::new(Arc::clone(device.channel()), schema);
         device.register(&open);
-        Self { device, open }
+        Self { device, open, turn_began: Instant::now() }
     }
 
     /// The device that the events are of.
@@ -105,9 +113,10 @@ impl Recorder {
     /// The device is closed, or its spool's disk failed.
     pub async fn cut(&mut self) -> Result<(), RecordError> {
         self.open.cut().await?;
-        // Encoding is work without waiting. On a runtime of one thread, who records without end would keep the connection,
-        // and the other devices of a gateway, from their turn until the spool is full.
-        tokio::task::yield_now().await;
+        if self.turn_began.elapsed() >= TURN {
+            tokio::task::yield_now().await;
+            self.turn_began = Instant::now();
+        }
         Ok(())
     }
 }
