@@ -12,13 +12,14 @@ ALLOWED = {
     "wire": set(),
     "log": {"wire"},
     "state": {"log", "wire"},
-    "replay": {"state", "log", "wire"},
+    "tier": {"log", "wire"},
+    "replay": {"tier", "state", "log", "wire"},
     "ingest": {"state", "log", "wire"},
     "device": {"wire"},
-    "server": {"wire", "log", "state", "replay", "ingest", "device"},
-    "sim": {"wire", "log", "state", "replay", "ingest", "device"},
+    "server": {"wire", "log", "state", "tier", "replay", "ingest", "device"},
+    "sim": {"wire", "log", "state", "tier", "replay", "ingest", "device"},
     "load": {"device", "log"},
-    "benches": {"wire", "log", "state", "replay", "ingest", "device"},
+    "benches": {"wire", "log", "state", "tier", "replay", "ingest", "device"},
 }
 
 # Package -> outside crates that would break its one responsibility.
@@ -26,6 +27,7 @@ FORBIDDEN = {
     "wire": {"tokio", "quinn", "quinn-proto", "rustls", "socket2"},
     "log": {"tokio", "quinn", "quinn-proto", "rustls", "socket2"},
     "state": {"tokio", "quinn", "quinn-proto", "rustls", "socket2"},
+    "tier": {"quinn", "quinn-proto", "axum"},
     "replay": {"quinn", "quinn-proto", "rustls", "socket2"},
 }
 
