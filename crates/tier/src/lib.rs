@@ -1,6 +1,7 @@
 //! Where sealed segments live, when they move, and when they end.
 //!
 //! - [`segment`]: what is known of a sealed segment
+//! - [`hold`]: what may not be deleted
 //! - `policy`: retention policies, from their text to the policy of every event
 //! - `plan`: a pure function from segments, policies and a clock to what is to be done, and its rehearsal days ahead
 //! - `catalog`: the segments, and every decision about them, in a database and mirrored to the bucket
@@ -9,4 +10,6 @@
 //!
 //! This crate knows nothing of QUIC and HTTP.
 
+pub mod hold;
+mod instant;
 pub mod segment;

@@ -63,6 +63,19 @@ pub struct Share {
     pub bytes: u64,
 }
 
+/// Events of one device and one schema in a segment: what policies and holds select by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// The schema's name.
+    pub schema: String,
+    /// The device's name.
+    pub device: String,
+    /// Received times of its events, first and last.
+    pub received: Span,
+    /// Events.
+    pub rows: u64,
+}
+
 /// A copy of a segment in object storage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Copy {
