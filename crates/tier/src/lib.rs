@@ -5,7 +5,7 @@
 //! - `policy`: retention policies, from their text to the policy of every event
 //! - `plan`: a pure function from segments, policies and a clock to what is to be done, and its rehearsal days ahead
 //! - `catalog`: the segments, and every decision about them, in a database and mirrored to the bucket
-//! - `store`: object storage, with all that can go wrong there
+//! - [`store`]: object storage, with all that can go wrong there
 //! - `worker`: does what the plan says
 //!
 //! This crate knows nothing of QUIC and HTTP.
@@ -13,3 +13,4 @@
 pub mod hold;
 mod instant;
 pub mod segment;
+pub mod store;

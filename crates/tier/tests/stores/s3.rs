@@ -1,0 +1,104 @@
+//! A real server that speaks S3, on this machine.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use icecore_tier::store::{Place, Store};
+use tempfile::TempDir;
+
+/// How long the server may take until it listens.
+const START: Duration = Duration::from_secs(60);
+const BUCKET: &str = "icecore-test";
+const SETTINGS: [&str; 7] = [
+    "-ip=127.0.0.1",
+    "-ip.bind=127.0.0.1",
+    "-webdav=false",
+    "-admin.ui=false",
+    "-s3.port.iceberg=0",
+    "-s3.port.lance=0",
+    "-master.telemetry=false",
+];
+/// Every port that it would otherwise choose itself; the first is the one that speaks S3.
+const PORTS: [&str; 10] = [
+    "s3.port",
+    "s3.port.grpc",
+    "master.port",
+    "master.port.grpc",
+    "volume.port",
+    "volume.port.grpc",
+    "filer.port",
+    "filer.port.grpc",
+    "admin.port",
+    "admin.port.grpc",
+];
+
+/// The server; it ends with this value.
+pub(crate) struct Server {
+    child: Child,
+    port: u16,
+    _directory: TempDir,
+}
+
+impl Server {
+    /// Starts SeaweedFS, whose `weed` the environment variable `ICECORE_WEED` names.
+    pub(crate) fn start() -> Option<Self> {
+        let weed = env::var_os("ICECORE_WEED")?;
+        let directory = tempfile::tempdir().unwrap();
+        let ports = free_ports();
+        let mut command = Command::new(weed);
+        command.arg("mini").args(SETTINGS).arg(format!("-dir={}", directory.path().display()));
+        command.args(PORTS.iter().zip(ports).map(|(flag, port)| format!("-{flag}={port}")));
+        for socket in ["s3", "filer"] {
+            command.arg(format!("-{socket}.localSocket={}", directory.path().join(socket).display()));
+        }
+        let child = command
+            .env("AWS_ACCESS_KEY_ID", "icecore")
+            .env("AWS_SECRET_ACCESS_KEY", "for-tests-only")
+            .env("S3_BUCKET", BUCKET)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("ICECORE_WEED names a program");
+        let server = Self { child, port: ports[0], _directory: directory };
+        let deadline = Instant::now() + START;
+        while TcpStream::connect(("127.0.0.1", server.port)).is_err() {
+            assert!(Instant::now() < deadline, "the S3 server does not listen");
+            sleep(Duration::from_millis(100));
+        }
+        Some(server)
+    }
+
+    /// The store `name` under `prefix` in the server's bucket.
+    pub(crate) fn store(&self, name: &str, prefix: &str) -> Store {
+        let options = BTreeMap::from(
+            [
+                ("endpoint", format!("http://127.0.0.1:{}", self.port)),
+                ("allow_http", "true".to_owned()),
+                ("region", "us-east-1".to_owned()),
+                ("access_key_id", "icecore".to_owned()),
+                ("secret_access_key", "for-tests-only".to_owned()),
+            ]
+            .map(|(key, value)| (key.to_owned(), value)),
+        );
+        let url = format!("s3://{BUCKET}/{prefix}");
+        Store::new(name, Place::open(name, &url, &options).unwrap(), 0)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Ports that were free a moment ago.
+fn free_ports() -> [u16; PORTS.len()] {
+    let listeners: [TcpListener; PORTS.len()] =
+        std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.each_ref().map(|listener| listener.local_addr().unwrap().port())
+}
