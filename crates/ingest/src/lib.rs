@@ -25,7 +25,7 @@ pub use endpoint::{Ingest, IngestError, IngestOptions};
 pub use identity::fingerprint;
 pub use limits::{Rate, RateLimits};
 pub use quarantine::quarantined;
-pub use registry::{Enrolment, Registry, RegistryError, Role};
+pub use registry::{Enrolment, LabelHistory, Labels, Registry, RegistryError, Role};
 pub use renewal::{Issuer, Renewal};
 pub use writer::{
     Answer, Attachment, Body, Core, Decision, Health, InvalidBatch, ReceivedBatch, Refusal, Reply,

@@ -4,6 +4,8 @@
 //! lock on the file and is fsynced, so that `icecore device enroll` works beside a running server, which reads
 //! the new tail before it judges the next handshake.
 
+mod labels;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -12,6 +14,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use icecore_wire::Glob;
 use serde::{Deserialize, Serialize};
+
+pub use labels::{LabelHistory, Labels};
 
 /// What an identity is: it decides whose events it may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,9 +45,10 @@ pub struct Enrolment {
     pub name: String,
     /// Whether it speaks for itself or for others.
     pub role: Role,
-    /// What the operator wrote beside it; selectors of policies use these.
+    /// What the operator wrote beside it when it was enrolled; none changes nothing. [`Registry::labels`] has what holds
+    /// now.
     #[serde(default)]
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// Globs of the device names that a gateway may write for; empty for a device.
     #[serde(default)]
     pub grants: Vec<String>,
@@ -94,6 +99,12 @@ enum Fact {
         certificate: String,
         time: i64,
     },
+    /// From then on the device has these labels, and no others. It need not be enrolled: those behind a gateway are not.
+    Labelled {
+        name: String,
+        labels: Labels,
+        time: i64,
+    },
 }
 
 /// Why the registry could not be read or extended.
@@ -140,6 +151,7 @@ pub struct Registry {
 #[derive(Debug, Default)]
 struct Loaded {
     enrolments: BTreeMap<String, Enrolment>,
+    labels: LabelHistory,
     /// Enrolled names about which there are new facts that nobody has asked for yet: at most all.
     changed: BTreeSet<String>,
     bytes: u64,
@@ -149,12 +161,20 @@ struct Loaded {
 impl Loaded {
     /// Takes a fact in; returns whom it is news about.
     fn fold(&mut self, fact: Fact) -> Result<Option<String>, String> {
+        if let Fact::Labelled { name, labels, time } = &fact {
+            self.labels.set(name, *time, labels);
+            return Ok(None);
+        }
         if let Fact::Enrolled(enrolment) = fact {
+            if !enrolment.labels.is_empty() {
+                self.labels.set(&enrolment.name, enrolment.enrolled_time, &enrolment.labels);
+            }
             let before = self.enrolments.insert(enrolment.name.clone(), enrolment);
             return Ok(before.map(|enrolment| enrolment.name));
         }
         let (Fact::Revoked { name, .. }
         | Fact::Renewed { name, .. }
+        | Fact::Labelled { name, .. }
         | Fact::Enrolled(Enrolment { name, .. })) = &fact;
         let name = name.clone();
         let enrolment =
@@ -166,7 +186,7 @@ impl Loaded {
                 enrolment.certificate = certificate;
             }
             // It crossed with an enrolment, which makes older certificates useless.
-            Fact::Renewed { .. } | Fact::Enrolled(_) => {}
+            Fact::Renewed { .. } | Fact::Labelled { .. } | Fact::Enrolled(_) => {}
         }
         Ok(Some(name))
     }
@@ -251,6 +271,21 @@ impl Registry {
     #[must_use]
     pub fn list(&self) -> Vec<Enrolment> {
         self.loaded().enrolments.values().cloned().collect()
+    }
+
+    /// The labels of all names, and when they had them.
+    #[must_use]
+    pub fn labels(&self) -> LabelHistory {
+        self.loaded().labels.clone()
+    }
+
+    /// Gives `name` these labels and no others, from `time` (nanoseconds since the Unix epoch) on; what was received before
+    /// keeps those it had. Durable when it returns.
+    ///
+    /// # Errors
+    /// When the file cannot be locked, written or fsynced.
+    pub fn label(&self, name: &str, labels: Labels, time: i64) -> Result<(), RegistryError> {
+        self.append(&Fact::Labelled { name: name.to_owned(), labels, time })
     }
 
     /// Enrols an identity, or replaces its enrolment. Durable when it returns.
@@ -404,6 +439,24 @@ mod tests {
         assert_eq!(registry.take_changed().into_iter().collect::<Vec<_>>(), ["a", "b"]);
         assert!(registry.take_changed().is_empty());
         assert!(Registry::open(&path).unwrap().take_changed().is_empty(), "nothing is news at the start");
+    }
+
+    #[test]
+    fn labels_change_without_an_enrolment_and_keep_their_past() {
+        let (_dir, path) = scratch();
+        let registry = Registry::open(&path).unwrap();
+        registry.enrol(device("pump")).unwrap();
+        let bergen = Labels::from([("site".to_owned(), "bergen".to_owned())]);
+        registry.label("pump", bergen.clone(), 5).unwrap();
+        registry.label("behind a gateway", bergen.clone(), 6).unwrap();
+        assert!(registry.take_changed().is_empty(), "no session ends for a label");
+        let labels = Registry::open(&path).unwrap().labels();
+        assert_eq!(labels.at("pump", 4), Some(&device("pump").labels));
+        assert_eq!(labels.now("pump"), Some(&bergen));
+        assert_eq!(labels.now("behind a gateway"), Some(&bergen));
+        registry.enrol(Enrolment { enrolled_time: 7, ..device("pump") }).unwrap();
+        assert_eq!(registry.labels().now("pump"), Some(&device("pump").labels), "enrolled again");
+        assert_eq!(registry.list().len(), 1);
     }
 
     #[test]

@@ -81,6 +81,8 @@ pub(crate) enum DeviceCommand {
         /// Name of the device or gateway.
         name: DeviceName,
     },
+    /// Change a device's labels, which retention policies select by; what was received before keeps those it had.
+    Label(LabelArgs),
     /// List enrolled devices and devices with data.
     List {
         /// Only those from which nothing was received for this long, such as `1h` or `7d`.
@@ -125,6 +127,20 @@ pub(crate) struct EnrollArgs {
     /// Directory for the identity: `ca.pem`, `cert.pem` and, without `--csr`, `key.pem`.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LabelArgs {
+    /// Name of the device; it need not be enrolled, since those behind a gateway are not.
+    pub(crate) name: DeviceName,
+
+    /// Labels to set, `key=value`; the others stay.
+    #[arg(value_name = "KEY=VALUE", value_parser = parse_label, required_unless_present = "remove")]
+    pub(crate) labels: Vec<(String, String)>,
+
+    /// A label to take away (repeatable).
+    #[arg(long, value_name = "KEY")]
+    pub(crate) remove: Vec<String>,
 }
 
 #[derive(Debug, Args)]

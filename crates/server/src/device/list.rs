@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
-use icecore_ingest::Enrolment;
+use icecore_ingest::{Enrolment, Labels};
 use icecore_state::DeviceLedger;
 
+use super::label::display;
 use super::{ledger, registry};
 use crate::config::Config;
 use crate::instant::{self, display_duration};
 use crate::table::{Align, Table, count};
 
 pub(super) fn run(silent_for: Option<Duration>, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
-    let enrolments = registry(config)?.list();
+    let registry = registry(config)?;
+    let (enrolments, labels) = (registry.list(), registry.labels());
     let ledger = ledger(&config.data.dir)?;
     let mut lines: BTreeMap<&str, Line<'_>> = BTreeMap::new();
     for enrolment in &enrolments {
@@ -21,6 +23,9 @@ pub(super) fn run(silent_for: Option<Duration>, config: &Config, out: &mut impl 
     }
     for (name, data) in ledger.devices() {
         lines.entry(name.as_str()).or_default().data = Some(data);
+    }
+    for name in labels.names() {
+        lines.entry(name).or_default().labels = labels.now(name);
     }
 
     let now = instant::now();
@@ -56,6 +61,7 @@ pub(super) fn run(silent_for: Option<Duration>, config: &Config, out: &mut impl 
 struct Line<'a> {
     enrolment: Option<&'a Enrolment>,
     data: Option<&'a DeviceLedger>,
+    labels: Option<&'a Labels>,
 }
 
 impl Line<'_> {
@@ -68,8 +74,7 @@ impl Line<'_> {
     }
 
     fn labels(&self) -> String {
-        let labels = self.enrolment.iter().flat_map(|enrolment| &enrolment.labels);
-        labels.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+        self.labels.filter(|labels| !labels.is_empty()).map(display).unwrap_or_default()
     }
 
     fn events(&self) -> String {

@@ -4,6 +4,7 @@
 
 mod enroll;
 mod gaps;
+mod label;
 mod list;
 mod revoke;
 mod show;
@@ -24,6 +25,7 @@ pub(crate) fn run(command: &DeviceCommand, config: &Config, out: &mut impl Write
     match command {
         DeviceCommand::Enroll(args) => enroll::run(args, config, out),
         DeviceCommand::Revoke { name } => revoke::run(name, config, out),
+        DeviceCommand::Label(args) => label::run(args, config, out),
         DeviceCommand::List { silent_for } => list::run(*silent_for, config, out),
         DeviceCommand::Show { name } => show::run(name, config, out),
         DeviceCommand::Gaps { name } => gaps::run(name, config, out),

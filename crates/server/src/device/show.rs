@@ -16,7 +16,8 @@ use crate::table::{Align, Table, count, counted};
 const MOST_CONFLICTS: usize = 10;
 
 pub(super) fn run(name: &DeviceName, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
-    let enrolment = registry(config)?.lookup(name.as_str());
+    let registry = registry(config)?;
+    let enrolment = registry.lookup(name.as_str());
     let ledger = ledger(&config.data.dir)?;
     let data = ledger.device(name);
     if enrolment.is_none() && data.is_none() {
@@ -26,6 +27,9 @@ pub(super) fn run(name: &DeviceName, config: &Config, out: &mut impl Write) -> a
     match &enrolment {
         Some(enrolment) => write_enrolment(enrolment, out)?,
         None => writeln!(out, "  not enrolled itself: its events came through a gateway")?,
+    }
+    for (key, value) in registry.labels().now(name.as_str()).into_iter().flatten() {
+        writeln!(out, "  label {key}={value}")?;
     }
     match data {
         Some(data) => write_data(data, out)?,
@@ -78,9 +82,6 @@ fn write_enrolment(enrolment: &Enrolment, out: &mut impl Write) -> anyhow::Resul
     }
     if !enrolment.grants.is_empty() {
         writeln!(out, "  may write for {}", enrolment.grants.join(", "))?;
-    }
-    for (key, value) in &enrolment.labels {
-        writeln!(out, "  label {key}={value}")?;
     }
     writeln!(out, "  certificate {}", enrolment.certificate)?;
     Ok(())

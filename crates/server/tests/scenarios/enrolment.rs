@@ -37,6 +37,26 @@ fn enrolling_twice_is_refused() {
 }
 
 #[test]
+fn labels_change_and_show_for_enrolled_devices_and_others() {
+    let site = Site::new();
+    site.enroll_device("pump/1");
+    let label = |arguments: &[&str]| site.run(&[&["device", "label"], arguments].concat());
+    let first = site.expect(&["device", "label", "pump/1", "site=oslo", "hall=3"]);
+    assert_eq!(first, "pump/1: hall=3 site=oslo; what was received before keeps: no labels\n");
+    site.expect(&["device", "label", "pump/1", "site=bergen", "--remove", "hall"]);
+    site.expect(&["device", "label", "behind/7", "site=oslo"]);
+    let list = site.expect(&["device", "list"]);
+    assert!(list.contains("site=bergen") && list.contains("behind/7") && !list.contains("hall"), "{list}");
+    assert!(site.expect(&["device", "show", "pump/1"]).contains("label site=bergen"));
+    assert_failure(
+        &label(&["pump/1", "--remove", "hall"]),
+        &["pump/1 has no label hall; it has: site=bergen"],
+    );
+    assert_eq!(label(&["pump/1", "oslo"]).status.code(), Some(2), "no KEY=VALUE");
+    assert_eq!(label(&["pump/1"]).status.code(), Some(2), "nothing to change");
+}
+
+#[test]
 fn a_key_that_was_made_elsewhere_is_signed_where_it_is() {
     let site = Site::new();
     let server = site.serve();
