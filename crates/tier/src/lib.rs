@@ -10,6 +10,7 @@
 //!
 //! This crate knows nothing of QUIC and HTTP.
 
+pub mod cache;
 pub mod hold;
 mod instant;
 pub mod segment;

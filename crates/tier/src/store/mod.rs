@@ -8,6 +8,7 @@ mod bandwidth;
 mod breaker;
 mod error;
 mod place;
+mod remote;
 mod upload;
 
 use std::ops::Range;
@@ -25,6 +26,7 @@ use bandwidth::Bandwidth;
 use breaker::Breaker;
 pub use error::StoreError;
 pub use place::Place;
+pub use remote::{RemoteFile, Waiting};
 pub use upload::{Digest, Parts, Progress};
 
 /// A request that is not answered within this time has failed: longer than a part of the largest size takes on a slow line.
