@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use icecore_device::{DeviceName, Digest, Epoch, Event, Level, SequenceRanges};
 use icecore_log::{LogReader, RealDisk, Record, Scan};
 
@@ -21,6 +21,8 @@ struct Batches {
     /// not read again what the server has already, so it does not know that digest.
     sources: BTreeMap<Source, BTreeMap<u64, (u64, Option<Digest>)>>,
     events: u64,
+    /// The first batch that was acked with other content than an acked one of the same sequences.
+    contradiction: Option<(Source, Range<u64>)>,
 }
 
 /// What the log was found to hold.
@@ -31,6 +33,10 @@ pub struct Stored {
     /// Events in them.
     pub events: u64,
 }
+
+/// What a log was found to hold, by device and epoch.
+#[derive(Debug, Default)]
+pub struct Contents(BTreeMap<Source, Held>);
 
 /// What the log holds of one epoch.
 #[derive(Debug, Default)]
@@ -45,10 +51,18 @@ impl Acked {
     /// Notes that a batch was acked as durable, with the digest of what was sent if the client knows it.
     pub fn insert(&self, device: DeviceName, epoch: Epoch, range: Range<u64>, digest: Option<Digest>) {
         let mut batches = self.batches();
-        let (first, end) = (range.start, range.end);
-        let old = batches.sources.entry((device, epoch)).or_default().insert(first, (end, digest));
-        if old.is_none() {
-            batches.events += end - first;
+        let source = (device, epoch);
+        let of_source = batches.sources.entry(source.clone()).or_default();
+        let Some((end, known)) = of_source.get_mut(&range.start) else {
+            of_source.insert(range.start, (range.end, digest));
+            batches.events += range.end - range.start;
+            return;
+        };
+        let differs = known.zip(digest).is_some_and(|(known, digest)| known != digest);
+        if *end != range.end || differs {
+            batches.contradiction.get_or_insert((source, range));
+        } else {
+            *known = known.or(digest);
         }
     }
 
@@ -85,12 +99,21 @@ impl Acked {
     /// # Errors
     /// The first promise that was not kept, or what keeps the log from being read.
     pub fn check(&self, data: &Path) -> Result<Stored> {
-        self.compare(&read(data)?)
+        self.compare(&Contents::read(data)?)
     }
 
-    fn compare(&self, held: &BTreeMap<Source, Held>) -> Result<Stored> {
-        for ((device, epoch), batches) in &self.batches().sources {
-            let there = held.get(&(device.clone(), *epoch));
+    /// [`Acked::check`] of a log that was read already.
+    ///
+    /// # Errors
+    /// The first promise that was not kept.
+    pub fn compare(&self, contents: &Contents) -> Result<Stored> {
+        let batches = self.batches();
+        if let Some(((device, epoch), range)) = &batches.contradiction {
+            bail!("{device} {epoch}: {range:?} was acked, and again with other content");
+        }
+        for (source, batches) in &batches.sources {
+            let (device, epoch) = source;
+            let there = contents.0.get(source);
             let there = there.with_context(|| format!("{device} {epoch} was acked and is not in the log"))?;
             for (first, (end, digest)) in batches {
                 let stored = there.batches.get(first);
@@ -102,7 +125,7 @@ impl Acked {
             }
         }
         let mut total = Stored::default();
-        for ((device, epoch), there) in held {
+        for ((device, epoch), there) in &contents.0 {
             let missing = there.settled.gaps(there.stored.next());
             ensure!(missing.is_empty(), "{device} {epoch}: {missing:?} are missing without a reason");
             total.batches += there.batches.len();
@@ -117,6 +140,45 @@ impl Acked {
     }
 }
 
+impl Contents {
+    /// Reads the log of the data directory `data`.
+    ///
+    /// # Errors
+    /// What keeps it from being read, or something that it holds twice.
+    pub fn read(data: &Path) -> Result<Self> {
+        let mut contents = Self::default();
+        let reader = LogReader::open(Arc::new(RealDisk), data)?;
+        let mut position = 0;
+        for record in reader.scan(Scan::default()) {
+            let record = record.map_err(|error| anyhow!("after position {position}: {error}"))?;
+            let (source, range, batch) = match record {
+                Record::Batch(batch) => {
+                    let range = batch.first_sequence..batch.first_sequence + u64::from(batch.count);
+                    (Arc::clone(&batch.source), range, Some(batch))
+                }
+                Record::Refused(refused) => (refused.source, refused.range, None),
+                Record::Dropped(dropped) => (dropped.source, dropped.range, None),
+            };
+            let there = contents.0.entry((source.device.clone(), source.epoch)).or_default();
+            let Some(batch) = batch else {
+                there.settled.insert(range);
+                continue;
+            };
+            ensure!(batch.position == position, "position {position} is followed by {}", batch.position);
+            position += u64::from(batch.count);
+            let stored = there.store(range, Digest::of(&batch.payload));
+            stored.with_context(|| format!("{} {}", source.device, source.epoch))?;
+        }
+        Ok(contents)
+    }
+
+    /// The sequences that are stored of a device's epoch.
+    #[must_use]
+    pub fn stored(&self, device: &DeviceName, epoch: Epoch) -> SequenceRanges {
+        self.0.get(&(device.clone(), epoch)).map(|held| held.stored.clone()).unwrap_or_default()
+    }
+}
+
 impl Held {
     fn store(&mut self, range: Range<u64>, digest: Digest) -> Result<()> {
         ensure!(!self.stored.overlaps(&range), "{range:?} is stored twice");
@@ -125,33 +187,6 @@ impl Held {
         self.stored.insert(range);
         Ok(())
     }
-}
-
-fn read(data: &Path) -> Result<BTreeMap<Source, Held>> {
-    let mut held = BTreeMap::<Source, Held>::new();
-    let reader = LogReader::open(Arc::new(RealDisk), data)?;
-    let mut position = 0;
-    for record in reader.scan(Scan::default()) {
-        let record = record.map_err(|error| anyhow!("after position {position}: {error}"))?;
-        let (source, range, batch) = match record {
-            Record::Batch(batch) => {
-                let range = batch.first_sequence..batch.first_sequence + u64::from(batch.count);
-                (Arc::clone(&batch.source), range, Some(batch))
-            }
-            Record::Refused(refused) => (refused.source, refused.range, None),
-            Record::Dropped(dropped) => (dropped.source, dropped.range, None),
-        };
-        let there = held.entry((source.device.clone(), source.epoch)).or_default();
-        let Some(batch) = batch else {
-            there.settled.insert(range);
-            continue;
-        };
-        ensure!(batch.position == position, "position {position} is followed by {}", batch.position);
-        position += u64::from(batch.count);
-        let stored = there.store(range, Digest::of(&batch.payload));
-        stored.with_context(|| format!("{} {}", source.device, source.epoch))?;
-    }
-    Ok(held)
 }
 
 #[cfg(test)]
@@ -169,12 +204,12 @@ mod tests {
         acked
     }
 
-    fn held(batches: &[(Range<u64>, &[u8])]) -> BTreeMap<Source, Held> {
+    fn held(batches: &[(Range<u64>, &[u8])]) -> Contents {
         let mut held = Held::default();
         for (range, bytes) in batches {
             held.store(range.clone(), Digest::of(bytes)).unwrap();
         }
-        BTreeMap::from([(source(), held)])
+        Contents(BTreeMap::from([(source(), held)]))
     }
 
     #[test]
@@ -193,6 +228,17 @@ mod tests {
         assert!(broken(&acked(0..5, b"a")).contains("missing without a reason"), "a hole");
         let nothing = tempfile::tempdir().unwrap();
         assert!(acked(0..5, b"a").check(nothing.path()).is_err(), "a device is lost");
+    }
+
+    #[test]
+    fn an_ack_of_other_content_is_found() {
+        let held = held(&[(0..5, b"a")]);
+        let (device, epoch) = source();
+        let acked = acked(0..5, b"a");
+        acked.insert(device.clone(), epoch, 0..5, None);
+        assert_eq!(acked.compare(&held).unwrap().events, 5, "the same again, by a device that has restarted");
+        acked.insert(device, epoch, 0..5, Some(Digest::of(b"b")));
+        assert!(acked.compare(&held).unwrap_err().to_string().contains("again with other content"));
     }
 
     #[test]
