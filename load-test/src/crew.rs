@@ -17,11 +17,11 @@ use crate::fleet::{self, Pace};
 use crate::workload::{self, Machine, Readings};
 
 /// How long a member may take until the server is ready for its batches, and its last acks.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// Unread events of a member; it reads all the time.
 const EVENT_BUFFER: usize = 1 << 14;
 /// Payload bytes that a member holds: minutes without a network at a usual rate.
-const SPOOL_BYTES: usize = 8 << 20;
+pub(crate) const SPOOL_BYTES: usize = 8 << 20;
 
 /// Who the members are, and what they note together. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -51,7 +51,8 @@ impl Batch {
 /// A device of a crew.
 #[derive(Clone)]
 pub(crate) struct Member {
-    pub(crate) gateway: Gateway,
+    /// Unless the device has an identity of its own.
+    gateway: Option<Gateway>,
     pub(crate) device: Device,
     number: usize,
     rows: usize,
@@ -65,6 +66,11 @@ impl Crew {
         let cut = BatchPolicy { max_rows: rows, max_age: None, ..BatchPolicy::default() };
         let config = Config::new(server, identity).batch(cut).digests(true);
         Self { config, rows, acked: Acked::default(), disconnects: Disconnects::default() }
+    }
+
+    /// The same crew by another way to the server, or with another identity.
+    pub(crate) fn by(&self, server: impl Into<String>, identity: Identity) -> Self {
+        Self { config: Self::new(server, identity, self.rows).config, ..self.clone() }
     }
 
     /// Connects member `number` over a connection of its own, on `endpoint`'s socket or one of its own.
@@ -85,16 +91,30 @@ impl Crew {
     /// # Errors
     /// When the server refuses or does not answer.
     pub(crate) async fn behind(&self, gateway: &Gateway, number: usize) -> Result<Member> {
-        let name = format!("load/{number:05}").parse()?;
-        let device = gateway.device(name, Spool::Memory { max_bytes: SPOOL_BYTES })?;
+        let device = gateway.device(name(number).parse()?, Spool::Memory { max_bytes: SPOOL_BYTES })?;
         let mut events = device.events(EVENT_BUFFER);
         timeout(PATIENCE, self.attached(&mut events))
             .await
             .with_context(|| format!("device {number} was not attached within {PATIENCE:?}"))??;
+        Ok(self.member(Some(gateway.clone()), device, number, events))
+    }
+
+    /// Starts member `number` as the device that the crew's identity names, and does not wait until it is connected: it
+    /// may be refused, or connect on demand. The accounts of batches fit only if `spool` is a new one.
+    ///
+    /// # Errors
+    /// When the identity or the spool cannot be used.
+    pub(crate) fn alone(&self, number: usize, spool: Spool) -> Result<Member> {
+        let device = Device::connect(self.config.clone(), spool)?;
+        let events = device.events(EVENT_BUFFER);
+        Ok(self.member(None, device, number, events))
+    }
+
+    fn member(&self, gateway: Option<Gateway>, device: Device, number: usize, events: Events) -> Member {
         let batches = Arc::<Mutex<Vec<Batch>>>::default();
         let listener = tokio::spawn(self.clone().listen(events, Arc::clone(&batches)));
         let listener = Arc::new(Mutex::new(Some(listener)));
-        Ok(Member { gateway: gateway.clone(), device, number, rows: self.rows, batches, listener })
+        Member { gateway, device, number, rows: self.rows, batches, listener }
     }
 
     /// Connects members side by side, each over a connection of its own, on a few sockets.
@@ -215,18 +235,58 @@ impl Member {
         locked(&self.batches).clone()
     }
 
+    /// Events cut so far.
+    pub(crate) fn cut(&self) -> u64 {
+        (locked(&self.batches).len() * self.rows) as u64
+    }
+
+    /// Waits for the last acks.
+    ///
+    /// # Errors
+    /// When something is not acked in time.
+    pub(crate) async fn flush(&self) -> Result<()> {
+        let flushed = self.device.flush(Level::Durable, PATIENCE).await;
+        flushed.with_context(|| self.device.name().to_string())
+    }
+
     /// Waits for the last acks, then closes the connection.
     ///
     /// # Errors
     /// When something is not acked in time, or was refused.
     pub(crate) async fn close(self) -> Result<()> {
-        self.device.flush(Level::Durable, PATIENCE).await?;
-        self.gateway.close(PATIENCE).await?;
-        let listener = locked(&self.listener).take();
-        match listener {
-            Some(listener) => listener.await.context("a listener panicked")?,
-            None => Ok(()),
+        self.flush().await?;
+        match self.gateway {
+            Some(gateway) => gateway.close(PATIENCE).await?,
+            None => self.device.close(PATIENCE).await?,
         }
+        listened(&self.listener).await
+    }
+
+    /// Closes the connection and, in good order, the spool, whatever was not acked.
+    ///
+    /// # Errors
+    /// When something was refused.
+    pub(crate) async fn leave(self) -> Result<()> {
+        // What is pending is in the spool, if that is one to last.
+        let _ = match self.gateway {
+            Some(gateway) => gateway.close(Duration::ZERO).await,
+            None => self.device.close(Duration::ZERO).await,
+        };
+        listened(&self.listener).await
+    }
+}
+
+/// The name of member `number`.
+pub(crate) fn name(number: usize) -> String {
+    format!("load/{number:05}")
+}
+
+/// Waits for a member's listener, which ends with the connection.
+async fn listened(listener: &Mutex<Option<JoinHandle<Result<()>>>>) -> Result<()> {
+    let listener = locked(listener).take();
+    match listener {
+        Some(listener) => listener.await.context("a listener panicked")?,
+        None => Ok(()),
     }
 }
 
@@ -236,7 +296,7 @@ impl Member {
 /// When something is not acked in time.
 pub(crate) async fn flush_all(members: &[Member]) -> Result<()> {
     for member in members {
-        member.device.flush(Level::Durable, PATIENCE).await?;
+        member.flush().await?;
     }
     Ok(())
 }

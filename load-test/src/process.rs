@@ -20,14 +20,26 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
 /// # Errors
 /// When the process is gone.
 pub fn resident_bytes(pid: u32) -> Result<u64> {
+    memory(pid, "VmRSS:")
+}
+
+/// The part of it that no file backs, in bytes: heap and stacks, without mapped code and page cache.
+///
+/// # Errors
+/// When the process is gone.
+pub fn anonymous_bytes(pid: u32) -> Result<u64> {
+    memory(pid, "RssAnon:")
+}
+
+fn memory(pid: u32, kind: &str) -> Result<u64> {
     let path = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     let kibibytes = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .find_map(|line| line.strip_prefix(kind))
         .and_then(|rest| rest.trim().strip_suffix("kB"))
         .and_then(|number| number.trim().parse::<u64>().ok())
-        .with_context(|| format!("{path} has no VmRSS"))?;
+        .with_context(|| format!("{path} has no {kind}"))?;
     Ok(kibibytes * 1_024)
 }
 
@@ -52,7 +64,8 @@ mod tests {
 
     #[test]
     fn this_process_uses_memory() {
-        assert!(resident_bytes(std::process::id()).unwrap() > 100_000);
+        let (resident, anonymous) = (resident_bytes(std::process::id()), anonymous_bytes(std::process::id()));
+        assert!(resident.unwrap() > anonymous.unwrap());
         assert!(cpu_seconds(std::process::id()).is_ok());
     }
 }

@@ -160,6 +160,14 @@ impl TestServer {
         process::resident_bytes(self.child.id())
     }
 
+    /// The part of it that no file backs, in bytes.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn anonymous_bytes(&self) -> Result<u64> {
+        process::anonymous_bytes(self.child.id())
+    }
+
     /// Batch bytes that the log took over bytes that it wrote, since the start; `None` before the first block.
     ///
     /// # Errors
@@ -261,8 +269,9 @@ pub struct StoredCount {
     pub events: u64,
 }
 
-/// The value of an unlabelled metric in Prometheus text.
-fn metric(text: &str, name: &str) -> Option<f64> {
+/// The value of the metric `name` in Prometheus text; `name` ends with the labels, if it has any.
+#[must_use]
+pub fn metric(text: &str, name: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
@@ -327,9 +336,10 @@ mod tests {
 
     #[test]
     fn a_metric_is_found_by_its_whole_name() {
-        let text = "# TYPE icecore_a counter\nicecore_a_total 7\nicecore_a 3.5\n";
+        let text = "# TYPE icecore_a counter\nicecore_a_total 7\nicecore_a{kind=\"b\"} 2\nicecore_a 3.5\n";
         assert_eq!(metric(text, "icecore_a"), Some(3.5));
         assert_eq!(metric(text, "icecore_a_total"), Some(7.0));
+        assert_eq!(metric(text, "icecore_a{kind=\"b\"}"), Some(2.0));
         assert_eq!(metric(text, "icecore"), None);
     }
 }

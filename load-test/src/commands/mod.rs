@@ -2,6 +2,7 @@
 //! log that nothing acked was lost or stored twice.
 
 mod fair;
+mod mixed;
 mod outage;
 mod restart;
 mod wake;
@@ -25,6 +26,7 @@ const QUIET: Duration = Duration::from_millis(700);
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Fair(fair::Options),
+    Mixed(mixed::Options),
     Outage(outage::Options),
     Restart(restart::Options),
     Wake(wake::Options),
@@ -62,6 +64,11 @@ impl Output {
 pub(crate) async fn run(command: &Command) -> Result<()> {
     match command {
         Command::Fair(options) => options.output.give(&fair::run(options).await?),
+        Command::Mixed(options) => {
+            let figures = mixed::run(options).await?;
+            options.output.give(&figures)?;
+            figures.check()
+        }
         Command::Outage(options) => options.output.give(&outage::run(options).await?),
         Command::Restart(options) => options.output.give(&restart::run(options).await?),
         Command::Wake(options) => options.output.give(&wake::run(options).await?),

@@ -114,8 +114,7 @@ pub(crate) async fn run(options: &Options) -> Result<Figures> {
     whole.set(far);
     cut.set(Conditions { bottleneck: Some(bottleneck), ..far });
     let crew = Crew::new(cut.address().to_string(), identity.clone(), rows);
-    let mut others = crew.clone();
-    others.config = Crew::new(whole.address().to_string(), identity, rows).config;
+    let others = crew.by(whole.address().to_string(), identity);
     let total = options.affected + options.unaffected;
     let affected = crew.connect_apart(0..options.affected).await?;
     let unaffected = others.connect_apart(options.affected..total).await?;
