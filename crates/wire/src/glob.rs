@@ -42,6 +42,25 @@ impl Glob {
 
     /// Whether `name` as a whole matches. Takes at most `pattern × name` steps.
     pub fn matches(&self, name: &str) -> bool {
+        self.takes(name, |_| true)
+    }
+
+    /// Whether every name that `other` matches is matched by this one too, as far as their texts show it: `true` is
+    /// certain, `false` is not where several `*` and `?` stand side by side.
+    ///
+    /// ```
+    /// use icecore_wire::Glob;
+    ///
+    /// assert!(Glob::new("pump*").covers(&Glob::new("pump-?/*")));
+    /// assert!(!Glob::new("pump-?").covers(&Glob::new("pump-*")));
+    /// ```
+    pub fn covers(&self, other: &Self) -> bool {
+        // A `*` in the other's text stands for any run of characters, so only a `*` of this one can take it.
+        self.takes(&other.0, |found| found != '*')
+    }
+
+    /// Whether this pattern takes all of `name`, where `?` takes the characters for which `one` holds.
+    fn takes(&self, name: &str, one: impl Fn(char) -> bool) -> bool {
         let (mut pattern, mut rest) = (&*self.0, name);
         // Where to go on after a mismatch: behind the last `*`, which then takes one character more.
         // An earlier `*` never needs another try, since the last one can take whatever it could.
@@ -56,7 +75,7 @@ impl Glob {
                     continue;
                 }
                 (None, None) => return true,
-                (Some(wanted), Some(found)) if wanted == '?' || wanted == found => {
+                (Some(wanted), Some(found)) if wanted == found || (wanted == '?' && one(found)) => {
                     (pattern, rest) = (pattern_chars.as_str(), rest_chars.as_str());
                     continue;
                 }
@@ -124,7 +143,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_wider_pattern_covers_a_narrower_one() {
+        let covers = |wide: &str, narrow: &str| Glob::new(wide).covers(&Glob::new(narrow));
+        assert!(covers("*", "lab-*") && covers("lab-*", "lab-*") && covers("a*c", "a?*c") && covers("?", "?"));
+        assert!(!covers("lab-*", "*") && !covers("?*", "*") && !covers("lab", "la?") && !covers("a?c", "a*c"));
+    }
+
     proptest! {
+        #[test]
+        fn what_covers_a_pattern_matches_its_names(
+            wide in "[ab?*]{0,6}", narrow in "[ab?*]{0,6}", name in "[ab]{0,8}",
+        ) {
+            let (wide, narrow) = (Glob::new(&wide), Glob::new(&narrow));
+            if wide.covers(&narrow) && narrow.matches(&name) {
+                prop_assert!(wide.matches(&name), "{wide} covers {narrow} but takes no {name}");
+            }
+        }
+
         #[test]
         fn agrees_with_the_definition(pattern in "[ab?*]{0,8}", name in "[ab]{0,10}") {
             let chars = |text: &str| text.chars().collect::<Vec<_>>();
