@@ -2,7 +2,7 @@
 //!
 //! - [`segment`]: what is known of a sealed segment
 //! - [`hold`]: what may not be deleted
-//! - `policy`: retention policies, from their text to the policy of every event
+//! - [`policy`]: retention policies, from their text to the policy of every event
 //! - `plan`: a pure function from segments, policies and a clock to what is to be done, and its rehearsal days ahead
 //! - `catalog`: the segments, and every decision about them, in a database and mirrored to the bucket
 //! - [`store`]: object storage, with all that can go wrong there
@@ -11,7 +11,9 @@
 //! This crate knows nothing of QUIC and HTTP.
 
 pub mod cache;
+mod figures;
 pub mod hold;
 mod instant;
+pub mod policy;
 pub mod segment;
 pub mod store;
