@@ -17,16 +17,16 @@ impl Disconnects {
     /// Counts `event` if it is a disconnect or a refusal.
     pub(crate) fn note(&self, event: &Event) {
         match event {
-            // No fault: the connection is made on demand.
-            Event::Disconnected { reason: Disconnect::Idle, .. } => {}
-            Event::Disconnected { reason, .. } => self.count(reason),
+            // No fault, where the connection is made on demand; and a refusal was counted when it was said.
+            Event::Disconnected { reason: Disconnect::Idle | Disconnect::Refused { .. }, .. } => {}
+            // Devices may have ways of their own to the server.
+            Event::Disconnected { reason: Disconnect::Unreachable { .. }, .. } => {
+                self.count_as("no answer".to_owned());
+            }
+            Event::Disconnected { reason, .. } => self.count_as(reason.to_string()),
             Event::Refused { code, .. } => self.count_as(format!("refused: {}", code.name())),
             _ => {}
         }
-    }
-
-    fn count(&self, reason: &Disconnect) {
-        self.count_as(reason.to_string());
     }
 
     fn count_as(&self, reason: String) {
@@ -63,8 +63,11 @@ mod tests {
         let silent = Event::Disconnected { reason: Disconnect::Silent, retry_in: std::time::Duration::ZERO };
         disconnects.note(&silent);
         disconnects.note(&silent);
-        disconnects.count_as("another".to_owned());
-        let line = "disconnects            3: 1 × another, 2 × the connection fell silent\n";
+        for server in ["here:1", "there:1"] {
+            let reason = Disconnect::Unreachable { server: server.to_owned() };
+            disconnects.note(&Event::Disconnected { reason, retry_in: std::time::Duration::ZERO });
+        }
+        let line = "disconnects            4: 2 × no answer, 2 × the connection fell silent\n";
         assert_eq!(disconnects.to_string(), line);
         for number in 0..100 {
             disconnects.count_as(format!("reason {number}"));
