@@ -1,5 +1,7 @@
 //! Holds: what may not be deleted, whatever the policies say.
 
+use std::fmt;
+
 use icecore_wire::Glob;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +46,20 @@ impl Scope {
             && contents
                 .into_iter()
                 .any(|content| fits(&device, &content.device) && fits(&schema, &content.schema))
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "devices `{}`", self.device.as_deref().unwrap_or("*"))?;
+        write!(f, ", schemas `{}`", self.schema.as_deref().unwrap_or("*"))?;
+        if let Some(from) = self.from {
+            write!(f, ", from {}", instant::text(from))?;
+        }
+        if let Some(to) = self.to {
+            write!(f, ", before {}", instant::text(to))?;
+        }
+        Ok(())
     }
 }
 

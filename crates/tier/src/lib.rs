@@ -4,16 +4,23 @@
 //! - [`hold`]: what may not be deleted
 //! - [`policy`]: retention policies, from their text to the policy of every event
 //! - `plan`: a pure function from segments, policies and a clock to what is to be done, and its rehearsal days ahead
-//! - `catalog`: the segments, and every decision about them, in a database and mirrored to the bucket
+//! - [`catalog`]: the segments, and every decision about them, in a database
+//! - [`journal`]: those decisions, mirrored to the bucket, and the term of who may write there
 //! - [`store`]: object storage, with all that can go wrong there
 //! - `worker`: does what the plan says
 //!
 //! This crate knows nothing of QUIC and HTTP.
 
 pub mod cache;
+pub mod catalog;
 mod figures;
 pub mod hold;
 mod instant;
+pub mod journal;
+#[cfg(feature = "mutants")]
+pub mod mutants;
+#[cfg(not(feature = "mutants"))]
+mod mutants;
 pub mod policy;
 pub mod segment;
 pub mod store;

@@ -4,10 +4,13 @@ use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::instant;
 
 /// Names a sealed segment: the manifest that brought it, and its place there. Written `000000000012-003`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentId {
     /// The number of the manifest.
     pub manifest: u64,
@@ -47,8 +50,10 @@ pub struct Segment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     /// The first.
+    #[serde(with = "instant")]
     pub first: i64,
     /// The last.
+    #[serde(with = "instant")]
     pub last: i64,
 }
 
@@ -125,6 +130,23 @@ impl FromStr for SegmentId {
             Some(Self { manifest: manifest.parse().ok()?, child: child.parse().ok()? })
         };
         parse().ok_or_else(|| NotASegmentId(text.to_owned()))
+    }
+}
+
+/// Its text where a person may read, two numbers everywhere else.
+impl Serialize for SegmentId {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if to.is_human_readable() { to.collect_str(self) } else { (self.manifest, self.child).serialize(to) }
+    }
+}
+
+impl<'de> Deserialize<'de> for SegmentId {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        if from.is_human_readable() {
+            return String::deserialize(from)?.parse().map_err(D::Error::custom);
+        }
+        let (manifest, child) = Deserialize::deserialize(from)?;
+        Ok(Self { manifest, child })
     }
 }
 

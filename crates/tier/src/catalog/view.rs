@@ -1,0 +1,325 @@
+//! Reading a catalog: one consistent state of it, beside whoever writes.
+
+use std::fmt;
+use std::ops::RangeBounds;
+
+use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+
+use super::decision::{Decision, What};
+use super::error::CatalogError;
+use super::rows::{
+    CONTENTS, Deletions, End, Entry, GONE, Gone, HISTORY, HISTORY_OF, HOLDS, Id, POLICIES, SEGMENTS, STATE,
+    STATE_KEY, State, UPLOADS, decode, get, id, key,
+};
+use crate::hold::Hold;
+use crate::instant;
+use crate::segment::{Content, Segment, SegmentId};
+use crate::store::Parts;
+
+/// The catalog as it was at one moment.
+pub struct View {
+    txn: ReadTransaction,
+    state: State,
+    segments: ReadOnlyTable<Id, &'static [u8]>,
+    gone: ReadOnlyTable<Id, &'static [u8]>,
+    history: ReadOnlyTable<u64, &'static [u8]>,
+}
+
+/// Policies that were applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// Their version; dense, from 1.
+    pub version: u64,
+    /// Their text.
+    pub text: String,
+    /// When, by whom and why they were applied.
+    pub decision: Decision,
+}
+
+/// An upload in parts that was begun and not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload {
+    /// The segment.
+    pub segment: SegmentId,
+    /// The store it goes to.
+    pub store: String,
+    /// How far it is.
+    pub parts: Parts,
+}
+
+impl View {
+    pub(super) fn new(db: &impl ReadableDatabase) -> Result<Self, CatalogError> {
+        let txn = db.begin_read()?;
+        let state = get(&txn.open_table(STATE)?, "state", STATE_KEY)?.ok_or_else(|| CatalogError::Row {
+            table: "state",
+            key: STATE_KEY.to_owned(),
+            what: "it is not there".to_owned(),
+        })?;
+        let (segments, gone) = (txn.open_table(SEGMENTS)?, txn.open_table(GONE)?);
+        Ok(Self { state, segments, gone, history: txn.open_table(HISTORY)?, txn })
+    }
+
+    /// Every live segment, by name.
+    ///
+    /// # Errors
+    /// When the database cannot be read; each row may fail on its own.
+    pub fn segments(&self) -> Result<impl Iterator<Item = Result<Entry, CatalogError>> + '_, CatalogError> {
+        Ok(self.segments.iter()?.map(|row| {
+            let (key, row) = row?;
+            decode("segments", &key.value(), row.value())
+        }))
+    }
+
+    /// How many segments are live.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn count(&self) -> Result<u64, CatalogError> {
+        Ok(self.segments.len()?)
+    }
+
+    /// The live segment of this name.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn segment(&self, segment: SegmentId) -> Result<Option<Entry>, CatalogError> {
+        get(&self.segments, "segments", key(segment))
+    }
+
+    /// What is in a segment, live or gone; empty where there never was one of this name.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn contents(&self, segment: SegmentId) -> Result<Vec<Content>, CatalogError> {
+        Ok(get(&self.txn.open_table(CONTENTS)?, "contents", key(segment))?.unwrap_or_default())
+    }
+
+    /// Every segment that is not live any more, by name.
+    ///
+    /// # Errors
+    /// As [`View::segments`].
+    pub fn gone(&self) -> Result<impl Iterator<Item = Result<Gone, CatalogError>> + '_, CatalogError> {
+        Ok(self.gone.iter()?.map(|row| {
+            let (key, row) = row?;
+            decode("gone", &key.value(), row.value())
+        }))
+    }
+
+    /// Segments that are gone and of which bytes may be left, and may go: those that were deleted, and those that were split
+    /// when every segment that came of them has a verified copy, or is gone itself.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn garbage(&self) -> Result<Vec<Gone>, CatalogError> {
+        let mut garbage = Vec::new();
+        for gone in self.gone()? {
+            let gone = gone?;
+            let left = gone.local || !gone.copies.is_empty();
+            if left && self.is_replaced(&gone)? {
+                garbage.push(gone);
+            }
+        }
+        Ok(garbage)
+    }
+
+    fn is_replaced(&self, gone: &Gone) -> Result<bool, CatalogError> {
+        let End::Split { into } = gone.end else { return Ok(true) };
+        for row in self.segments.range((into, 0)..=(into, u32::MAX))? {
+            let (key, row) = row?;
+            let entry: Entry = decode("segments", &key.value(), row.value())?;
+            if entry.segment.copies.is_empty() && !gone.copies.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Decisions with numbers in a range, in order.
+    ///
+    /// # Errors
+    /// As [`View::segments`].
+    pub fn history(
+        &self,
+        numbers: impl RangeBounds<u64>,
+    ) -> Result<impl Iterator<Item = Result<Decision, CatalogError>> + '_, CatalogError> {
+        Ok(self.history.range(numbers)?.map(|row| {
+            let (number, row) = row?;
+            decode("history", &number.value(), row.value())
+        }))
+    }
+
+    /// Every decision about a segment, in order; also those that wait for the journal, or never took effect.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn history_of(&self, segment: SegmentId) -> Result<Vec<Decision>, CatalogError> {
+        let (manifest, child) = key(segment);
+        let index = self.txn.open_table(HISTORY_OF)?;
+        let mut decisions = Vec::new();
+        for row in index.range((manifest, child, 0)..=(manifest, child, u64::MAX))? {
+            let number = row?.0.value().2;
+            decisions.extend(get::<_, Decision>(&self.history, "history", number)?);
+        }
+        Ok(decisions)
+    }
+
+    /// Why a segment is where it is, in words.
+    ///
+    /// # Errors
+    /// [`CatalogError::Unknown`] when there never was one of this name; or when the database cannot be read.
+    pub fn explain(&self, segment: SegmentId) -> Result<Explanation, CatalogError> {
+        let gone: Option<Gone> = get(&self.gone, "gone", key(segment))?;
+        let standing = match (self.segment(segment)?, &gone) {
+            (Some(entry), _) => live_in_words(&entry),
+            (None, Some(gone)) => gone_in_words(gone),
+            (None, None) => return Err(CatalogError::Unknown { segment, gone: false }),
+        };
+        let waiting = self.state.pending.clone();
+        let decisions = self.history_of(segment)?.into_iter();
+        let (pending, decisions) = decisions.partition(|decision| waiting.contains(&decision.number));
+        Ok(Explanation { segment, standing, decisions, pending })
+    }
+
+    /// The holds that stand, by number.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn holds(&self) -> Result<Vec<Hold>, CatalogError> {
+        let holds = self.txn.open_table(HOLDS)?;
+        let rows = holds.iter()?;
+        rows.map(|row| {
+            let (number, row) = row?;
+            decode("holds", &number.value(), row.value())
+        })
+        .collect()
+    }
+
+    /// The policies that apply; `None` before any were applied.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn policies(&self) -> Result<Option<Applied>, CatalogError> {
+        let versions = self.txn.open_table(POLICIES)?;
+        let Some(number) = versions.last()?.map(|(_, number)| number.value()) else { return Ok(None) };
+        let decision: Option<Decision> = get(&self.history, "history", number)?;
+        Ok(decision.and_then(applied))
+    }
+
+    /// All policies that ever applied, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn all_policies(&self) -> Result<Vec<Applied>, CatalogError> {
+        let versions = self.txn.open_table(POLICIES)?;
+        let mut all = Vec::new();
+        for row in versions.iter()? {
+            let number = row?.1.value();
+            all.extend(get(&self.history, "history", number)?.and_then(applied));
+        }
+        Ok(all)
+    }
+
+    /// Uploads that were begun and not ended.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn uploads(&self) -> Result<Vec<Upload>, CatalogError> {
+        let uploads = self.txn.open_table(UPLOADS)?;
+        let rows = uploads.iter()?;
+        rows.map(|row| {
+            let (key, row) = row?;
+            let (manifest, child, store) = key.value();
+            let parts = decode("uploads", &key.value(), row.value())?;
+            Ok(Upload { segment: id((manifest, child)), store: store.to_owned(), parts })
+        })
+        .collect()
+    }
+
+    /// Whether anything may be deleted.
+    #[must_use]
+    pub fn deletions(&self) -> &Deletions {
+        &self.state.deletions
+    }
+
+    /// The first position that no manifest covers yet.
+    #[must_use]
+    pub fn sealed_to(&self) -> u64 {
+        self.state.sealed_to
+    }
+
+    pub(super) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Decisions that are not in the journal yet.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn unmirrored(&self) -> Result<u64, CatalogError> {
+        Ok(self.history.len()?.saturating_sub(self.state.mirrored))
+    }
+}
+
+fn applied(decision: Decision) -> Option<Applied> {
+    let What::PoliciesApplied { version, text } = &decision.what else { return None };
+    Some(Applied { version: *version, text: text.clone(), decision })
+}
+
+/// Why a segment is where it is: `Display` writes what is so, and then the decisions that led there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// The segment.
+    pub segment: SegmentId,
+    /// Where it is and what is to become of it, in words.
+    pub standing: String,
+    /// The decisions, in order; where one never took effect, a later one says so.
+    pub decisions: Vec<Decision>,
+    /// Decisions that wait for the bucket before they take effect.
+    pub pending: Vec<Decision>,
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} {}", self.segment, self.standing)?;
+        self.decisions.iter().try_for_each(|decision| writeln!(f, "  {decision}"))?;
+        let waits = "is to be in the journal first, and is not known to be there";
+        self.pending.iter().try_for_each(|decision| writeln!(f, "  {decision}; {waits}"))
+    }
+}
+
+fn live_in_words(entry: &Entry) -> String {
+    let Segment { local, copies, deletion, rows, bytes, .. } = &entry.segment;
+    let stores: Vec<_> = copies
+        .iter()
+        .map(|copy| match &copy.class {
+            Some(class) => format!("`{}` ({class})", copy.store),
+            None => format!("`{}`", copy.store),
+        })
+        .collect();
+    let mut words = match (*local, stores.is_empty()) {
+        _ if entry.missing => "is missing: neither a local file nor a verified copy".to_owned(),
+        (true, true) => "is local only".to_owned(),
+        (true, false) => format!("is local, and copied to {}", stores.join(", ")),
+        (false, _) => format!("is in object storage only: {}", stores.join(", ")),
+    };
+    words += &format!("; {rows} events, {bytes} bytes");
+    if let Some(deletion) = deletion {
+        let due = instant::text(deletion.due);
+        words += &format!("; to be deleted from {due} on by `{}`", deletion.policy);
+    }
+    if !entry.holds.is_empty() {
+        let holds: Vec<_> = entry.holds.iter().map(u64::to_string).collect();
+        words += &format!("; held by {}", holds.join(", "));
+    }
+    words
+}
+
+fn gone_in_words(gone: &Gone) -> String {
+    let time = instant::text(gone.time);
+    match &gone.end {
+        End::Deleted { mark: Some(mark), .. } => format!("was deleted on {time} by `{}`", mark.policy),
+        End::Deleted { mark: None, .. } => format!("was deleted on {time}"),
+        End::Split { into } => format!("was split on {time}; its events are in the segments {into:012}-…"),
+        End::Lost => "was lost together with its manifest, before either was in object storage".to_owned(),
+    }
+}

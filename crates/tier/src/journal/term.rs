@@ -1,0 +1,118 @@
+//! Terms: which machine may write to a bucket.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Bucket, BucketError, JournalError};
+use crate::instant;
+
+/// The right to write to a bucket, until somebody takes a later one.
+///
+/// It is an object `terms/<number>` that is created once. There is no lock in object storage, so the order of things makes
+/// up for it: a deletion is written to the journal, then the term is checked, then the bytes go. Whoever takes over creates
+/// his term first and reads the journal after that: he sees every deletion whose check had still passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Term {
+    /// Its number; dense, from 1.
+    pub number: u64,
+}
+
+/// What the object says.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Taken {
+    term: u64,
+    /// The catalog that took it, in hexadecimal digits.
+    catalog: String,
+    by: String,
+    #[serde(with = "instant")]
+    time: i64,
+}
+
+fn object(number: u64) -> String {
+    format!("terms/{number:010}")
+}
+
+fn read(bucket: &dyn Bucket, number: u64) -> Result<Taken, JournalError> {
+    let object = object(number);
+    let text = bucket.get(&object).map_err(JournalError::bucket(&object))?;
+    serde_json::from_slice(&text)
+        .map_err(|error| JournalError::Diverged { object, what: format!("this is no term: {error}") })
+}
+
+impl Term {
+    /// The newest term of a bucket, 0 if it has none.
+    fn newest(bucket: &dyn Bucket) -> Result<u64, JournalError> {
+        let names = bucket.list("terms/").map_err(JournalError::bucket("terms/"))?;
+        let numbers = names.iter().filter_map(|name| name.strip_prefix("terms/")?.parse().ok());
+        Ok(numbers.max().unwrap_or(0))
+    }
+
+    /// Takes the first term of a bucket that nobody has written to, for the catalog with the id `catalog`; or finds the
+    /// newest one to be this catalog's.
+    ///
+    /// # Errors
+    /// [`JournalError::Foreign`] when the bucket is another catalog's; or when it does not answer.
+    pub fn first(bucket: &dyn Bucket, catalog: [u8; 16], by: &str, time: i64) -> Result<Self, JournalError> {
+        match Self::newest(bucket)? {
+            0 => Self::take_over(bucket, catalog, by, time),
+            number => {
+                let taken = read(bucket, number)?;
+                if taken.catalog == hex(catalog) {
+                    return Ok(Self { number });
+                }
+                Err(JournalError::Foreign { term: number, by: taken.by })
+            }
+        }
+    }
+
+    /// Takes a bucket over: the newest term, for the catalog with the id `catalog`. Whoever had it before may not write any
+    /// more. `by` and `time` (nanoseconds since the Unix epoch) are put on record.
+    ///
+    /// # Errors
+    /// When the bucket does not answer.
+    pub fn take_over(
+        bucket: &dyn Bucket,
+        catalog: [u8; 16],
+        by: &str,
+        time: i64,
+    ) -> Result<Self, JournalError> {
+        let newest = Self::newest(bucket)?;
+        if newest > 0 && read(bucket, newest)?.catalog == hex(catalog) {
+            // An earlier try of ours, of which we never heard.
+            return Ok(Self { number: newest });
+        }
+        let mut number = newest + 1;
+        loop {
+            let taken = Taken { term: number, catalog: hex(catalog), by: by.to_owned(), time };
+            let text = serde_json::to_vec(&taken).expect("a term has string keys only");
+            match bucket.create(&object(number), &text) {
+                // Somebody was faster; whoever comes later has it.
+                Err(BucketError::Exists) if read(bucket, number)?.catalog != hex(catalog) => number += 1,
+                Ok(()) | Err(BucketError::Exists) => return Ok(Self { number }),
+                Err(source) => return Err(JournalError::Bucket { object: object(number), source }),
+            }
+        }
+    }
+
+    /// Checks that nobody took a later term: to be asked before every upload, and before every deletion after it was written
+    /// to the journal. One request.
+    ///
+    /// # Errors
+    /// [`JournalError::Superseded`] when somebody did; or when the bucket does not answer, then nothing may be written.
+    pub fn check(self, bucket: &dyn Bucket) -> Result<(), JournalError> {
+        // Terms are dense: whoever took a later one created the next one, or somebody else did before.
+        let next = object(self.number + 1);
+        match bucket.get(&next) {
+            Err(BucketError::Absent) => Ok(()),
+            Err(source) => Err(JournalError::Bucket { object: next, source }),
+            Ok(_) => {
+                let newest = Self::newest(bucket)?;
+                let by = read(bucket, newest)?.by;
+                Err(JournalError::Superseded { ours: self.number, newest, by })
+            }
+        }
+    }
+}
+
+fn hex(catalog: [u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(catalog))
+}

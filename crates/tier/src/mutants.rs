@@ -1,0 +1,34 @@
+//! Planted bugs. Tests plant one and must notice it; without the `mutants` feature none can be planted.
+
+#![cfg_attr(not(feature = "mutants"), expect(unreachable_pub, reason = "public only with the feature"))]
+
+#[cfg(feature = "mutants")]
+use std::cell::Cell;
+
+/// A bug that can be planted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutant {
+    /// What is destructive takes effect before the journal has it.
+    EffectBeforeJournal,
+}
+
+#[cfg(feature = "mutants")]
+thread_local! {
+    static PLANTED: Cell<Option<Mutant>> = const { Cell::new(None) };
+}
+
+/// Plants a bug in this thread, or removes it.
+#[cfg(feature = "mutants")]
+pub fn plant(mutant: Option<Mutant>) {
+    PLANTED.set(mutant);
+}
+
+#[cfg(feature = "mutants")]
+pub(crate) fn planted(mutant: Mutant) -> bool {
+    PLANTED.get() == Some(mutant)
+}
+
+#[cfg(not(feature = "mutants"))]
+pub(crate) const fn planted(_: Mutant) -> bool {
+    false
+}

@@ -1,0 +1,14 @@
+//! The catalog from outside: lives of segments, what it refuses, its journal, crashes, rebuilding.
+
+#[cfg(test)]
+mod crashes;
+#[cfg(test)]
+mod journal;
+#[cfg(test)]
+mod life;
+#[cfg(test)]
+mod many;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod support;
