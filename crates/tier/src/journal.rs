@@ -7,6 +7,8 @@
 mod bucket;
 mod term;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 pub use self::bucket::{Bucket, BucketError, StoreBucket};
@@ -18,6 +20,10 @@ const VERSION: u32 = 1;
 
 /// Decisions in one object, at most: bounds what is in memory at once, and what one failed request repeats.
 pub const MAX_LINES: usize = 1000;
+
+/// Decisions that may be missing in one place of a journal that is read. More is taken for a misnamed object, so that a
+/// number near the end of all numbers does not fill the memory.
+const MAX_GAP: u64 = 1 << 20;
 
 /// The journal could not be read or extended.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +91,12 @@ pub(crate) fn object(term: u64, first: u64) -> String {
     format!("journal/{term:010}/{first:020}.json")
 }
 
+fn parse_object(name: &str) -> Option<(u64, u64)> {
+    let (term, first) = name.strip_prefix("journal/")?.strip_suffix(".json")?.split_once('/')?;
+    let parsed = (term.parse().ok()?, first.parse().ok()?);
+    (object(parsed.0, parsed.1) == name).then_some(parsed)
+}
+
 /// The object with these decisions behind the line with the hash `head`.
 pub(crate) fn encode(mut head: [u8; 32], decisions: &[Decision]) -> Vec<u8> {
     let mut text = Vec::new();
@@ -113,4 +125,96 @@ pub(crate) fn decode(text: &[u8]) -> Result<Vec<(Line, [u8; 32])>, String> {
         Ok((parsed, blake3::hash(line).into()))
     });
     parsed.collect()
+}
+
+/// What a journal says, as far as it can be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Reading {
+    /// The decisions from 0 on; `None` where one cannot be read. All in memory: some 300 bytes each.
+    pub(crate) decisions: Vec<Option<Decision>>,
+    /// Hash of the last line.
+    pub(crate) head: [u8; 32],
+    /// What is wrong with it; empty when it was read whole.
+    pub(crate) faults: Vec<String>,
+}
+
+/// Reads the whole journal. A damaged object or a gap is a fault in what is returned; only a bucket that does not answer is
+/// an error.
+pub(crate) fn read(bucket: &dyn Bucket) -> Result<Reading, JournalError> {
+    let mut reading = Reading::default();
+    let mut objects: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    for name in bucket.list("journal/").map_err(JournalError::bucket("journal/"))? {
+        match parse_object(&name) {
+            Some((term, first)) => objects.entry(term).or_default().push(first),
+            None => reading.faults.push(format!("{name}: this is no name of a journal's object")),
+        }
+    }
+    // What a term wrote behind the place where a later one goes on, it wrote after it was superseded.
+    let mut end = u64::MAX;
+    let mut order = Vec::new();
+    for (term, mut firsts) in objects.into_iter().rev() {
+        firsts.sort_unstable();
+        firsts.retain(|&first| first < end);
+        let begin = firsts.first().copied().unwrap_or(end);
+        order.push((term, firsts, end));
+        end = begin;
+    }
+    for (term, firsts, end) in order.into_iter().rev() {
+        for first in firsts {
+            let name = object(term, first);
+            match bucket.get(&name) {
+                Ok(text) => reading.take(&name, first, end, &text),
+                Err(BucketError::Unavailable(what)) => {
+                    return Err(JournalError::Bucket {
+                        object: name,
+                        source: BucketError::Unavailable(what),
+                    });
+                }
+                Err(error) => reading.faults.push(format!("{name}: {error}")),
+            }
+        }
+    }
+    Ok(reading)
+}
+
+impl Reading {
+    fn next(&self) -> u64 {
+        self.decisions.len() as u64
+    }
+
+    /// Takes the lines of an object below decision `end`.
+    fn take(&mut self, name: &str, first: u64, end: u64, text: &[u8]) {
+        let lines = match decode(text) {
+            Ok(lines) => lines,
+            Err(what) => return self.faults.push(format!("{name}: {what}")),
+        };
+        if first < self.next() || first - self.next() > MAX_GAP {
+            return self.faults.push(format!("{name}: decision {} was to come next", self.next()));
+        }
+        if first > self.next() {
+            self.faults
+                .push(format!("{name}: the decisions {} to {first} before it are not there", self.next()));
+            self.decisions.extend((self.next()..first).map(|_| None));
+            // What is behind a gap cannot be held against what is before it, only against itself.
+            self.head = lines.first().map_or(self.head, |(line, _)| line.before);
+        }
+        for (n, (line, hash)) in lines.into_iter().enumerate() {
+            if self.next() == end {
+                return;
+            }
+            if line.decision.number != self.next() {
+                return self.faults.push(format!(
+                    "{name}: line {} is decision {}, not {}",
+                    n + 1,
+                    line.decision.number,
+                    self.next()
+                ));
+            }
+            if line.before != self.head {
+                self.faults.push(format!("{name}: line {} does not follow the line before it", n + 1));
+            }
+            self.head = hash;
+            self.decisions.push(Some(line.decision));
+        }
+    }
 }

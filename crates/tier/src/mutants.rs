@@ -10,6 +10,8 @@ use std::cell::Cell;
 pub enum Mutant {
     /// What is destructive takes effect before the journal has it.
     EffectBeforeJournal,
+    /// A rebuild passes over holds.
+    RebuildIgnoresHolds,
 }
 
 #[cfg(feature = "mutants")]

@@ -3,6 +3,10 @@
 #[cfg(test)]
 mod crashes;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod histories;
+#[cfg(test)]
 mod journal;
 #[cfg(test)]
 mod life;

@@ -64,6 +64,15 @@ impl FaultyBucket {
         self.fault.store(fault as u8, Ordering::Relaxed);
     }
 
+    /// Puts an object in place whatever is there, or takes it away: what no bucket may do.
+    pub(crate) fn tamper(&self, name: &str, bytes: Option<Vec<u8>>) {
+        let mut objects = self.objects.lock().unwrap();
+        match bytes {
+            Some(bytes) => objects.insert(name.to_owned(), bytes),
+            None => objects.remove(name),
+        };
+    }
+
     fn is(&self, fault: Fault) -> bool {
         self.fault.load(Ordering::Relaxed) == fault as u8
     }

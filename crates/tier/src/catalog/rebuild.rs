@@ -1,0 +1,297 @@
+//! A catalog made anew from what is left: manifests, local files, the journal, and a listing of the stores.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Arc;
+
+use redb::ReadableTable;
+
+use super::decision::{Decision, What, Why};
+use super::effect::{Beside, apply, reshare};
+use super::error::CatalogError;
+use super::rows::{Entry, Gone, Tables, decode, get};
+use super::sealing::{Sealing, Sharing};
+use super::{Catalog, carry_out, file, next, registered};
+use crate::journal::{self, Bucket, Reading, Term};
+use crate::mutants::{Mutant, planted};
+use crate::segment::{Content, SegmentId};
+
+/// A rebuild that has read the journal and can say what was in it.
+pub struct Rebuild {
+    fresh: [u8; 16],
+    bucket: Option<Arc<dyn Bucket>>,
+    term: Option<Term>,
+    reading: Reading,
+    why: Why,
+}
+
+/// What is there to rebuild a catalog from, beside the journal.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The manifests, by number.
+    pub sealings: BTreeMap<u64, Sealing>,
+    /// The segments whose files are in the data directory.
+    pub local: BTreeSet<SegmentId>,
+    /// The objects in each store that was listed, with their bytes. Of a store that was not, what the journal says is believed.
+    pub stores: BTreeMap<String, BTreeMap<SegmentId, u64>>,
+}
+
+/// What came of a rebuild.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// What is wrong with the journal; if anything is, deletions are off until an operator confirms them.
+    pub faults: Vec<String>,
+    /// Decisions of the journal that could not be carried out, with the reason: they are about what a fault took away.
+    pub skipped: Vec<(u64, String)>,
+    /// Segments that are neither in the data directory nor, verified, in a store.
+    pub missing: Vec<SegmentId>,
+    /// Objects that the journal does not know: to be verified before they count as copies, or cleared away.
+    pub unverified: Vec<(SegmentId, String)>,
+}
+
+impl Rebuild {
+    /// Takes the bucket over, so that no machine that had it before writes to it any more, and reads its journal. `fresh` is random
+    /// and marks the new catalog. Without a bucket, only what is local can be rebuilt.
+    ///
+    /// # Errors
+    /// When the bucket does not answer. Damage to the journal is not an error: it keeps deletions off.
+    pub fn begin(bucket: Option<Arc<dyn Bucket>>, fresh: [u8; 16], why: Why) -> Result<Self, CatalogError> {
+        let (term, reading) = match bucket.as_deref() {
+            // The term comes first: what the machine before wrote until then is read, what it writes later does not count.
+            Some(bucket) => {
+                let term = Term::take_over(bucket, fresh, &why.by, why.time)?;
+                (Some(term), journal::read(bucket)?)
+            }
+            None => {
+                let faults = vec!["there is no bucket whose journal could be read".to_owned()];
+                (None, Reading { faults, ..Reading::default() })
+            }
+        };
+        Ok(Self { fresh, bucket, term, reading, why })
+    }
+
+    fn decisions(&self) -> impl DoubleEndedIterator<Item = &Decision> {
+        self.reading.decisions.iter().flatten()
+    }
+
+    /// The policies that applied last.
+    #[must_use]
+    pub fn policies(&self) -> Option<&str> {
+        self.decisions().rev().find_map(|decision| match &decision.what {
+            What::PoliciesApplied { text, .. } => Some(&**text),
+            _ => None,
+        })
+    }
+
+    /// The lines of `registry.jsonl` that were mirrored, oldest first.
+    pub fn identities(&self) -> impl Iterator<Item = &str> {
+        self.decisions().filter_map(|decision| match &decision.what {
+            What::Identity { line } => Some(&**line),
+            _ => None,
+        })
+    }
+
+    /// What is wrong with the journal; empty when it was read whole.
+    #[must_use]
+    pub fn faults(&self) -> &[String] {
+        &self.reading.faults
+    }
+
+    /// Writes the catalog of the data directory `data`, in place of the one that is there, which is kept as
+    /// `catalog.old.redb`. `sharing` tells the policy of an event by the policies of [`Rebuild::policies`].
+    ///
+    /// # Errors
+    /// When a manifest is missing without which positions are not covered, or the disk refuses; then nothing was changed.
+    pub fn build(
+        self,
+        data: &Path,
+        found: &Found,
+        sharing: &Sharing<'_>,
+    ) -> Result<(Catalog, Rebuilt), CatalogError> {
+        let path = file(data);
+        let unfinished = path.with_extension("redb.tmp");
+        let io = |what, file: &Path| {
+            let file = file.to_owned();
+            move |source| CatalogError::Io { what, file, source }
+        };
+        if unfinished.exists() {
+            fs::remove_file(&unfinished).map_err(io("remove", &unfinished))?;
+        }
+        let catalog = Catalog::unchecked(&unfinished, self.fresh, None)?;
+        let rebuilt = catalog.transact(|tables| {
+            let rebuilt = self.fold(tables, found, sharing)?;
+            super::invariants::check_all(tables)?;
+            Ok(rebuilt)
+        })?;
+        drop(catalog);
+        if path.exists() {
+            fs::rename(&path, data.join("catalog.old.redb")).map_err(io("rename", &path))?;
+        }
+        fs::rename(&unfinished, &path).map_err(io("rename", &unfinished))?;
+        File::open(data).and_then(|data| data.sync_all()).map_err(io("sync", data))?;
+        Ok((Catalog::open(data, self.fresh, self.bucket)?, rebuilt))
+    }
+
+    /// Folds the journal, then takes in what it does not know.
+    fn fold(
+        &self,
+        tables: &mut Tables<'_>,
+        found: &Found,
+        sharing: &Sharing<'_>,
+    ) -> Result<Rebuilt, CatalogError> {
+        let mut rebuilt = Rebuilt { faults: self.reading.faults.clone(), ..Rebuilt::default() };
+        self.replay(tables, found, &mut rebuilt)?;
+        tables.state.mirrored = tables.next_decision()?;
+        tables.state.head = self.reading.head;
+        for sealing in found.sealings.values() {
+            let known: Option<super::rows::ManifestRow> =
+                get(&tables.manifests, "manifests", sealing.manifest)?;
+            if known.is_none() {
+                let beside = Beside { sealing: Some(sealing), sharing: Some(sharing) };
+                self.add(
+                    tables,
+                    registered(sealing),
+                    "found by a rebuild; the journal does not have it",
+                    beside,
+                )?;
+            }
+        }
+        reshare(tables, sharing)?;
+        self.compare_live(tables, found, &mut rebuilt)?;
+        self.compare_gone(tables, found)?;
+        if let Some(term) = self.term {
+            let what = What::TermTaken { term: term.number };
+            self.add(tables, what, &self.why.reason, Beside::default())?;
+        }
+        if let Some(fault) = rebuilt.faults.first() {
+            let reason = format!("the catalog was rebuilt, and the journal was not read whole: {fault}");
+            self.add(tables, What::DeletionsOff, &reason, Beside::default())?;
+        }
+        Ok(rebuilt)
+    }
+
+    /// Carries out what the journal says once more.
+    fn replay(
+        &self,
+        tables: &mut Tables<'_>,
+        found: &Found,
+        rebuilt: &mut Rebuilt,
+    ) -> Result<(), CatalogError> {
+        let voids: BTreeSet<u64> = self
+            .decisions()
+            .filter_map(|decision| match decision.what {
+                What::Void { decision, .. } => Some(decision),
+                _ => None,
+            })
+            .collect();
+        // Shares are computed at the end, by the policies that apply then.
+        let nobody = |_: u64, _: &[Content]| Vec::new();
+        for decision in &self.reading.decisions {
+            let Some(decision) = decision else {
+                let reason = "the journal has no readable line for it";
+                let unreadable = self.decision(tables, What::Unreadable, reason)?;
+                tables.append(&unreadable)?;
+                continue;
+            };
+            tables.append(decision)?;
+            let ignored =
+                matches!(decision.what, What::HoldAdded { .. }) && planted(Mutant::RebuildIgnoresHolds);
+            if voids.contains(&decision.number) || ignored {
+                continue;
+            }
+            let sealing = match &decision.what {
+                What::Registered { manifest, .. } => found.sealings.get(manifest),
+                _ => None,
+            };
+            if sealing.is_some_and(|sealing| registered(sealing) != decision.what) {
+                let fault =
+                    format!("decision {}: the manifest that it registered was another one", decision.number);
+                rebuilt.faults.push(fault);
+            }
+            match apply(tables, decision, Beside { sealing, sharing: sealing.map(|_| &nobody as _) }) {
+                Ok(_) => {}
+                Err(error) if error.is_refusal() => {
+                    rebuilt.skipped.push((decision.number, error.to_string()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn decision(&self, tables: &Tables<'_>, what: What, reason: &str) -> Result<Decision, CatalogError> {
+        next(tables, &Why { reason: reason.to_owned(), ..self.why.clone() }, what)
+    }
+
+    fn add(
+        &self,
+        tables: &mut Tables<'_>,
+        what: What,
+        reason: &str,
+        beside: Beside<'_>,
+    ) -> Result<(), CatalogError> {
+        let decision = self.decision(tables, what, reason)?;
+        carry_out(tables, &decision, beside)?;
+        tables.append(&decision)
+    }
+
+    /// Holds the live segments against what is really there.
+    fn compare_live(
+        &self,
+        tables: &mut Tables<'_>,
+        found: &Found,
+        rebuilt: &mut Rebuilt,
+    ) -> Result<(), CatalogError> {
+        let mut differs = Vec::new();
+        for row in tables.segments.iter()? {
+            let (key, row) = row?;
+            let entry: Entry = decode("segments", &key.value(), row.value())?;
+            let segment = entry.segment.id;
+            let local = found.local.contains(&segment);
+            match (entry.segment.local, local) {
+                (true, false) => differs.push(What::LocalLost { segment }),
+                (false, true) => differs.push(What::LocalFound { segment }),
+                _ => {}
+            }
+            let mut copies = 0;
+            for (store, objects) in &found.stores {
+                let there = objects.get(&segment) == Some(&entry.segment.bytes);
+                let known = entry.segment.copies.iter().any(|copy| copy.store == *store);
+                match (known, there) {
+                    (true, false) => differs.push(What::CopyLost { segment, store: store.clone() }),
+                    (false, true) => rebuilt.unverified.push((segment, store.clone())),
+                    _ => {}
+                }
+                copies += usize::from(known && !there);
+            }
+            if !local && entry.segment.copies.len() == copies {
+                rebuilt.missing.push(segment);
+            }
+        }
+        let reason = "so it was found by a rebuild";
+        // What is there comes first, so that nothing is called missing on the way.
+        differs.sort_by_key(|what| !matches!(what, What::LocalFound { .. }));
+        differs.into_iter().try_for_each(|what| self.add(tables, what, reason, Beside::default()))
+    }
+
+    /// Of what is gone, forgets the bytes that are gone as well.
+    fn compare_gone(&self, tables: &mut Tables<'_>, found: &Found) -> Result<(), CatalogError> {
+        let mut cleared = Vec::new();
+        for row in tables.gone.iter()? {
+            let (key, row) = row?;
+            let gone: Gone = decode("gone", &key.value(), row.value())?;
+            let segment = gone.id;
+            if gone.local && !found.local.contains(&segment) {
+                cleared.push(What::Cleared { segment, store: None });
+            }
+            let absent = |store: &String| {
+                found.stores.get(store).is_some_and(|objects| !objects.contains_key(&segment))
+            };
+            let stores = gone.copies.into_iter().map(|copy| copy.store).filter(absent);
+            cleared.extend(stores.map(|store| What::Cleared { segment, store: Some(store) }));
+        }
+        let reason = "so it was found by a rebuild";
+        cleared.into_iter().try_for_each(|what| self.add(tables, what, reason, Beside::default()))
+    }
+}
