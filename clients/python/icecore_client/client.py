@@ -14,6 +14,7 @@ from typing import Any, Self
 from . import events
 from .identity import Identity
 from .link import LinkClosed, dial
+from .renewal import Renewal
 from .schema import Schema
 from .session import Attachment, Session
 from .spool import BatchPolicy, Spool
@@ -79,7 +80,7 @@ class Client:
         if not host or not port.isdecimal():
             raise ValueError(f"server {server!r}: expected HOST:PORT")
         self._host, self._port = host.strip("[]"), int(port)
-        self._identity = identity
+        self._renewal = Renewal(identity)
         self._batch = batch
         self._spool_bytes = spool_bytes
         self._backoff = backoff
@@ -104,7 +105,7 @@ class Client:
         The epoch is random unless the caller can do better: who records the same rows in the same order again may give the
         same epoch, and nothing is stored twice.
         """
-        name = self._identity.name if name is None else name
+        name = self._renewal.identity.name if name is None else name
         known = self._devices.get(name)
         if known is None:
             if len(self._devices) == _MAX_DEVICES:
@@ -146,15 +147,13 @@ class Client:
             self._session.wake.set()
 
     def _tell(self, event: events.Event) -> None:
-        if isinstance(event, events.Renewed):
-            self._identity = self._identity.renewed(event.certificate)
         self._progress.set()
         self._on_event(event)
 
     async def _run(self) -> None:
         failures = 0
         while True:
-            session = Session(self._devices, self._backoff.max, self._tell)
+            session = Session(self._devices, self._renewal, self._backoff.max, self._tell)
             closed = await self._talk(session)
             self._session = None
             failures = 0 if session.was_useful else failures + 1
@@ -165,11 +164,12 @@ class Client:
 
     async def _talk(self, session: Session) -> LinkClosed:
         try:
-            link = await dial(self._host, self._port, self._identity, session.received, session.wake.set)
+            identity = self._renewal.identity
+            link = await dial(self._host, self._port, identity, session.received, session.wake.set)
         except LinkClosed as closed:
             return closed
         except OSError as error:
             return LinkClosed(f"the server cannot be reached: {error}")
         self._session = session
-        await session.run(link, self._identity)
+        await session.run(link)
         return link.closed or LinkClosed("the connection ended")

@@ -84,9 +84,9 @@ class Renewed:
 
 @dataclass(frozen=True)
 class NotRenewed:
-    """The certificate in use stays the one there is."""
+    """The certificate in use stays the one there is. Code None: one came, and is no use."""
 
-    code: int
+    code: int | None
     retry: float | None
     message: str
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import urllib.parse
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-
-from .frames import ProtocolError
 
 
 @dataclass(frozen=True)
@@ -33,27 +31,28 @@ class Identity:
         for file in ("ca.pem", "key.pem"):
             if not (directory / file).is_file():
                 raise ValueError(f"{directory / file} is missing: an identity is ca.pem, cert.pem and key.pem")
-        certificate = x509.load_pem_x509_certificate((directory / "cert.pem").read_bytes())
-        role, name = _who(certificate, directory)
+        certificate = _load(directory)
+        try:
+            role, name = _who(certificate)
+        except ValueError as error:
+            raise ValueError(f"{directory / 'cert.pem'}: {error}") from error
         return cls(directory, role, name, certificate.not_valid_before_utc, certificate.not_valid_after_utc)
 
-    @property
-    def wants_renewal(self) -> bool:
-        """Whether less than a third of the certificate's time is left."""
-        left = self.not_after - datetime.now(timezone.utc)
-        return left < (self.not_after - self.not_before) / 3
-
     def renewed(self, certificate: bytes) -> Identity:
-        """Puts a certificate (DER) in place of the one in the directory, for the next connection on."""
-        try:
-            parsed = x509.load_der_x509_certificate(certificate)
-            if _who(parsed, self.directory) != (self.role, self.name):
-                raise ValueError("it names somebody else")
-        except ValueError as error:
-            raise ProtocolError(f"the new certificate cannot be used: {error}") from error
-        new = self.directory / "cert.pem.new"
-        _write(new, parsed.public_bytes(serialization.Encoding.PEM), 0o644)
-        new.replace(self.directory / "cert.pem")
+        """Puts a certificate (DER) in place of the one in the directory.
+
+        Raises ValueError for one that is not of the same name and key or does not last longer.
+        """
+        new, old = x509.load_der_x509_certificate(certificate), _load(self.directory)
+        if _who(new) != (self.role, self.name):
+            raise ValueError("it is of another name")
+        if new.public_key() != old.public_key():
+            raise ValueError("it is of another key")
+        if new.not_valid_after_utc <= old.not_valid_after_utc:
+            raise ValueError("it does not last longer than the present one")
+        beside = self.directory / "cert.pem.new"
+        _write(beside, new.public_bytes(serialization.Encoding.PEM), 0o644)
+        beside.replace(self.directory / "cert.pem")
         return Identity.load(self.directory)
 
 
@@ -78,13 +77,21 @@ def create_request(name: str, directory: str | Path) -> Path:
     return path
 
 
-def _who(certificate: x509.Certificate, directory: Path) -> tuple[str, str]:
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    for uri in names.get_values_for_type(x509.UniformResourceIdentifier):
+def _load(directory: Path) -> x509.Certificate:
+    return x509.load_pem_x509_certificate((directory / "cert.pem").read_bytes())
+
+
+def _who(certificate: x509.Certificate) -> tuple[str, str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    except x509.ExtensionNotFound:
+        uris = []
+    for uri in uris:
         match uri.split(":", 2):
             case ["icecore", ("device" | "gateway") as role, name]:
                 return role, urllib.parse.unquote(name)
-    raise ValueError(f"{directory / 'cert.pem'} names neither a device nor a gateway")
+    raise ValueError("it names neither a device nor a gateway")
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:

@@ -7,14 +7,16 @@ import time
 from collections.abc import Callable
 
 from . import events, messages
-from .identity import Identity
 from .link import Link
-from .messages import Ack, Attached, Code, GoAway, Message, Nack, NotRenewed, Pace, Refuse, Renewed, Welcome
+from .messages import Ack, Attached, GoAway, Message, Nack, NotRenewed, Pace, Refuse, Renewed, Welcome
+from .renewal import Renewal
 from .spool import Batch, Spool
 
 _ANSWER_TIMEOUT = 10.0
 _WINDOW = 4 * 1024 * 1024
 """Bytes of batches that may be on their way unanswered, over the whole connection."""
+_BACKLOG_WINDOW = _WINDOW // 2
+"""When this much is on its way, no more backlog is sent: one that is not read leaves room for live data."""
 
 
 class Attachment:
@@ -32,14 +34,23 @@ class Attachment:
 class Session:
     """What is said over one link, from the welcome on."""
 
-    def __init__(self, devices: dict[str, Attachment], patience: float, tell: Callable[[events.Event], None]) -> None:
+    def __init__(
+        self,
+        devices: dict[str, Attachment],
+        renewal: Renewal,
+        patience: float,
+        tell: Callable[[events.Event], None],
+    ) -> None:
         self._devices = devices
+        self._renewal = renewal
         self._patience = patience
         self._tell = tell
         self._link: Link | None = None
         self._by_alias: dict[int, Attachment] = {}
         self._last_alias = 0
         self._welcomed = False
+        self._server_ahead = 0.0
+        """Seconds by which the server's clock, since 1970, is ahead of the monotonic one here."""
         self._leave_at: float | None = None
         self._pace = 0
         self._pace_until = 0.0
@@ -50,12 +61,10 @@ class Session:
         self.was_useful = False
         """Whether the server has taken a device on."""
 
-    async def run(self, link: Link, identity: Identity) -> None:
+    async def run(self, link: Link) -> None:
         """Talks until the link is closed."""
         self._link = link
         link.send_control(messages.hello(time.time_ns()))
-        if identity.wants_renewal:
-            link.send_control(messages.renew())
         for device in self._devices.values():
             device.alias, device.attached = 0, False
         welcome_by = time.monotonic() + _ANSWER_TIMEOUT
@@ -79,8 +88,8 @@ class Session:
 
     def renew(self) -> None:
         """Asks for a new certificate."""
-        if self._link is not None:
-            self._link.send_control(messages.renew())
+        self._renewal.asked(time.monotonic())
+        self._control(messages.renew())
 
     def leave(self) -> None:
         """Says goodbye and closes."""
@@ -99,12 +108,15 @@ class Session:
     def _work(self, now: float) -> float:
         """Does all there is to do now; returns the seconds until there may be more."""
         if self._leave_at is None:
+            if self._welcomed and self._renewal.is_due(now + self._server_ahead, now):
+                self.renew()
             for device in self._devices.values():
                 device.spool.cut(older_than=now)
                 if not device.alias and device.not_before <= now:
                     self._attach(device)
-            while any([self._send_one(device, now) for device in self._devices.values()]):
-                pass
+            for backlog in (False, True):
+                while any([self._send_one(device, backlog, now) for device in self._devices.values()]):
+                    pass
         return max(0.0, min(self._deadlines(now)) - now)
 
     def _deadlines(self, now: float) -> list[float]:
@@ -114,7 +126,8 @@ class Session:
                 deadlines.append(device.not_before)
             if (cut := device.spool.next_cut) is not None:
                 deadlines.append(cut)
-            deadlines += [batch.not_before for batch in device.spool.waiting() if batch.not_before > now]
+            waiting = [batch for backlog in (False, True) for batch in device.spool.waiting(backlog)]
+            deadlines += [batch.not_before for batch in waiting if batch.not_before > now]
         if self._may_send_at > now:
             deadlines.append(self._may_send_at)
         return deadlines
@@ -125,11 +138,11 @@ class Session:
         self._by_alias[device.alias] = device
         self._control(messages.attach(device.alias, device.name, device.epoch))
 
-    def _send_one(self, device: Attachment, now: float) -> bool:
-        """Sends the device's next batch, if there is one that may go now."""
+    def _send_one(self, device: Attachment, backlog: bool, now: float) -> bool:
+        """Sends the device's next batch of this kind, if there is one that may go now."""
         if not device.attached or self._link is None:
             return False
-        batch = next((batch for batch in device.spool.waiting() if batch.not_before <= now), None)
+        batch = next((batch for batch in device.spool.waiting(backlog) if batch.not_before <= now), None)
         if batch is None or not self._may_send(batch, now):
             return False
         device.spool.sent(batch)
@@ -138,7 +151,7 @@ class Session:
 
     def _may_send(self, batch: Batch, now: float) -> bool:
         in_flight = self._bytes_in_flight()
-        if in_flight and in_flight + len(batch.payload) > _WINDOW:
+        if in_flight and in_flight + len(batch.payload) > (_BACKLOG_WINDOW if batch.backlog else _WINDOW):
             return False
         if now < self._pace_until:
             if not self._pace or now < self._may_send_at:
@@ -157,6 +170,7 @@ class Session:
         match message:
             case Welcome():
                 self._welcomed = True
+                self._server_ahead = message.clock / 1e9 - time.monotonic()
                 self._tell(events.Connected(message.software))
             case Attached() | Ack() | Nack():
                 # What is said of an alias that has ended meanwhile comes too late to matter.
@@ -172,8 +186,9 @@ class Session:
                 self.retry = message.retry
                 self._leave_at = time.monotonic() + _ANSWER_TIMEOUT
             case Renewed():
-                self._tell(events.Renewed(message.certificate))
+                self._renewed(message.certificate)
             case NotRenewed():
+                self._renewal.refused(message.retry, time.monotonic())
                 self._tell(events.NotRenewed(message.code, message.retry, message.message))
         self.wake.set()
 
@@ -204,6 +219,14 @@ class Session:
         else:
             device.spool.defer(batch, until=time.monotonic() + nack.retry)
             self._tell(events.Deferred(*about, nack.retry, nack.message))
+
+    def _renewed(self, certificate: bytes) -> None:
+        try:
+            self._renewal.take(certificate)
+        except (ValueError, OSError) as error:
+            self._tell(events.NotRenewed(None, None, f"the new certificate cannot be used: {error}"))
+        else:
+            self._tell(events.Renewed(certificate))
 
     def _refused(self, refuse: Refuse) -> None:
         # "Never" means until something is changed, which cannot be seen from here: ask again, but seldom.

@@ -136,9 +136,9 @@ class Spool:
             self.bytes_in_flight -= len(batch.payload)
         batch.in_flight, batch.not_before = False, until
 
-    def waiting(self) -> Iterator[Batch]:
-        """What is to be sent, in order of sequence."""
-        return (batch for batch in self._batches.values() if not batch.in_flight)
+    def waiting(self, backlog: bool) -> Iterator[Batch]:
+        """What is to be sent, live or as backlog, in order of sequence."""
+        return (batch for batch in self._batches.values() if not batch.in_flight and batch.backlog == backlog)
 
     @property
     def next_cut(self) -> float | None:

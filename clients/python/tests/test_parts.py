@@ -49,16 +49,17 @@ class Spools(unittest.TestCase):
     def test_rows_become_batches_without_gaps(self) -> None:
         spool = self.spool(25)
         spool.cut()
-        self.assertEqual([(batch.first, batch.end) for batch in spool.waiting()], [(0, 10), (10, 20), (20, 25)])
+        self.assertEqual([(batch.first, batch.end) for batch in spool.waiting(backlog=False)], [(0, 10), (10, 20), (20, 25)])
 
     def test_what_the_server_has_is_not_sent_again(self) -> None:
         spool = self.spool(30)
-        for batch in list(spool.waiting()):
+        for batch in list(spool.waiting(backlog=False)):
             spool.sent(batch)
         self.assertGreater(spool.bytes_in_flight, 0)
         self.assertEqual(len(spool.settle(Ranges([(0, 10), (20, 30)]))), 2)
         spool.rewind()
-        self.assertEqual([(batch.first, batch.backlog) for batch in spool.waiting()], [(10, True)])
+        self.assertEqual([batch.first for batch in spool.waiting(backlog=True)], [10])
+        self.assertEqual(list(spool.waiting(backlog=False)), [])
         self.assertEqual(spool.bytes_in_flight, 0)
         spool.settle(Ranges([(10, 20)]))
         self.assertTrue(spool.is_empty)
