@@ -34,6 +34,10 @@ def _tell(event: events.Event) -> None:
             _say({"event": "refused", "device": device, "code": code})
         case events.Disconnected(reason):
             _say({"event": "disconnected", "device": None, "reason": reason})
+        case events.Renewed():
+            _say({"event": "renewed", "device": None})
+        case events.NotRenewed():
+            _say({"event": "not_renewed", "device": None})
         case events.Connected():
             _say({"event": "connected", "device": None})
         case _:

@@ -169,6 +169,8 @@ fn tell(mut events: Events) {
                     json!({ "event": "rejected", "start": range.start, "end": range.end, "code": code.number() })
                 }
                 Event::Refused { code, .. } => json!({ "event": "refused", "code": code.number() }),
+                Event::Renewed { .. } => json!({ "event": "renewed" }),
+                Event::NotRenewed { .. } => json!({ "event": "not_renewed" }),
                 other => json!({ "event": "other", "what": format!("{other:?}") }),
             };
             line["device"] = json!(device);

@@ -1,53 +1,13 @@
 //! What a healthy server does not do, or only under circumstances that a test cannot bring about.
 
-use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use icecore_device::Code;
 use icecore_wire::Pace;
-use tempfile::TempDir;
 
+use crate::bench::Bench;
 use crate::client::{Client, Sdk};
-use crate::fake::{FakeServer, LastWords};
-
-/// A server, and identities that it accepts.
-struct Bench {
-    server: FakeServer,
-    identities: TempDir,
-}
-
-impl Bench {
-    fn new() -> Self {
-        Self { server: FakeServer::start(), identities: tempfile::tempdir().unwrap() }
-    }
-
-    fn identity(&self, role: &str, name: &str) -> PathBuf {
-        let directory = self.identities.path().join(name);
-        fs::create_dir(&directory).unwrap();
-        let pem = self.server.authority().identity_pem(&format!("icecore:{role}:{name}"));
-        for (file, text) in ["ca.pem", "cert.pem", "key.pem"].into_iter().zip(pem) {
-            fs::write(directory.join(file), text).unwrap();
-        }
-        directory
-    }
-
-    /// A client that writes for the device `pump`, attached.
-    fn pump(&self, sdk: Sdk) -> Client {
-        let mut client = Client::connect(sdk, self.server.address, &self.identity("device", "pump"));
-        client.attach("pump", None);
-        client.wait("attached", |_| true);
-        client
-    }
-
-    /// Time between the first two arrivals of the batch that starts at `first`.
-    fn return_of(&self, first: u64) -> Duration {
-        let memory = self.server.memory();
-        let kept = memory.epochs.values().next().unwrap();
-        let times: Vec<_> = kept.arrivals.iter().filter(|arrival| arrival.1 == first).collect();
-        times[1].0 - times[0].0
-    }
-}
+use crate::fake::LastWords;
 
 pub(crate) fn batches_without_an_ack_are_sent_again_as_they_were(sdk: Sdk) {
     let bench = Bench::new();
@@ -97,7 +57,7 @@ pub(crate) fn a_deferred_batch_comes_again_when_it_may(sdk: Sdk) {
     }
 }
 
-pub(crate) fn the_pace_is_kept(sdk: Sdk) {
+pub(crate) fn a_standstill_is_kept(sdk: Sdk) {
     const STANDSTILL: Duration = Duration::from_millis(400);
     let bench = Bench::new();
     let mut client = bench.pump(sdk);
@@ -112,6 +72,27 @@ pub(crate) fn the_pace_is_kept(sdk: Sdk) {
     let arrivals = &memory.epochs.values().next().unwrap().arrivals;
     let waited = arrivals[1].0 - arrivals[0].0;
     assert!(waited >= STANDSTILL, "went on after {waited:?}");
+}
+
+pub(crate) fn a_slow_pace_spreads_batches_out(sdk: Sdk) {
+    const BYTES_PER_S: u64 = 1_000;
+    let bench = Bench::new();
+    let mut client = bench.pump(sdk);
+    bench.server.faults().pace =
+        Some(Pace { bytes_per_s: BYTES_PER_S, retry_after: Duration::from_secs(60) });
+    client.record("pump", 0..10);
+    client.wait_for_acks("pump", 0..10);
+    client.record("pump", 10..90);
+    client.flush();
+    client.close();
+    assert_eq!(bench.server.stored("pump"), [(0..90).into()]);
+    let memory = bench.server.memory();
+    let kept = memory.epochs.values().next().unwrap();
+    let took = kept.arrivals[8].0 - kept.arrivals[1].0;
+    let bytes: usize = kept.batches.range(10..80).map(|(_, payload)| payload.len()).sum();
+    // A tenth less: the network may bring the first late.
+    let least = Duration::from_millis(bytes as u64 * 900 / BYTES_PER_S);
+    assert!(took >= least, "{bytes} bytes in {took:?}");
 }
 
 pub(crate) fn who_is_told_to_go_comes_back_when_it_may(sdk: Sdk) {

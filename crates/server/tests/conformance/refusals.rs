@@ -1,10 +1,11 @@
 //! What a real server refuses, and what becomes of it.
 
 use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
 use icecore_device::Code;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use crate::client::{BACKOFF, Client, Sdk};
 use crate::harness::Site;
@@ -43,6 +44,38 @@ pub(crate) fn a_device_that_is_not_granted_harms_no_other(sdk: Sdk) {
     let stored = stored(&site, server);
     assert_eq!(sequences(&stored[&("granted/a".to_owned(), 0)]), (0..40).into());
     assert_eq!(stored.len(), 1);
+}
+
+pub(crate) fn who_is_revoked_is_turned_out_and_kept_out(sdk: Sdk) {
+    let site = Site::new();
+    let (revoked, other) = (site.enroll_device("revoked"), site.enroll_device("other"));
+    let server = site.serve();
+    let connect = |name: &str, identity: &Path| {
+        let mut client = Client::connect(sdk, server.quic, identity);
+        client.attach(name, None);
+        client.record(name, 0..20);
+        client
+    };
+    let (mut thief, mut other) = (connect("revoked", &revoked), connect("other", &other));
+    thief.flush();
+    other.flush();
+    site.expect(&["device", "revoke", "revoked"]);
+    let is_why = |event: &Json| event["device"].is_null() && event["code"] == Code::Revoked.number();
+    thief.wait("refused", is_why);
+    thief.wait("disconnected", |_| true);
+    thief.record("revoked", 20..40);
+    assert_eq!(thief.count("rejected"), 0, "what it has recorded stays with it");
+    thief.close();
+    let mut again = connect("revoked", &revoked);
+    again.wait("refused", is_why);
+    again.close();
+    other.record("other", 20..40);
+    other.flush();
+    assert_eq!(other.count("disconnected"), 0);
+    other.close();
+    let stored = stored(&site, server);
+    assert_eq!(sequences(&stored[&("revoked".to_owned(), 0)]), (0..20).into());
+    assert_eq!(sequences(&stored[&("other".to_owned(), 0)]), (0..40).into());
 }
 
 pub(crate) fn a_server_of_another_authority_is_left_alone(sdk: Sdk) {
