@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use icecore_wire::{
     Ack, Attached, BatchStreamWriter, ClientEvent, ClientSession, DeviceName, Digest, Disposition, Epoch,
-    Level, Nack, PADDING, SequenceRanges,
+    Level, Nack, SequenceRanges,
 };
 
 use crate::network::{ConnectionId, Event, MS, Network, Stream};
@@ -298,7 +298,7 @@ impl Device {
 }
 
 fn frames(stream: &mut BatchStreamWriter, alias: u32, sample: &Sample) -> Vec<u8> {
-    let frames = stream.frames(alias, &sample.announced, &sample.payload);
-    let schema = frames.schema.unwrap_or_default();
-    [&schema, frames.header.as_slice(), &sample.payload, &PADDING[..frames.padding]].concat()
+    let mut bytes = Vec::new();
+    stream.append(alias, &sample.announced, &sample.payload, &mut bytes);
+    bytes
 }

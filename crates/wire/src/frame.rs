@@ -1,4 +1,4 @@
-//! Frames: a 16-byte header, a payload, zeros up to the next multiple of 16.
+//! Frames: a 16-byte header, a payload, and zeros up to the next multiple of 16 unless the kind is a compact one.
 
 use std::collections::VecDeque;
 
@@ -9,14 +9,6 @@ use crate::limits::{MAX_BATCH_BYTES, MAX_CONTROL_BYTES};
 
 /// Bytes of a frame header.
 pub const FRAME_HEADER_BYTES: usize = 16;
-
-/// Zeros to pad a payload with: take the first [`padding`] of them.
-pub const PADDING: [u8; 16] = [0; 16];
-
-/// How many zeros follow a payload of `length` bytes.
-pub const fn padding(length: usize) -> usize {
-    length.wrapping_neg() % 16
-}
 
 /// What a frame holds. The numbers are frozen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,6 +50,8 @@ pub enum FrameKind {
     Batch = 33,
     /// Batch stream: what follows is old data.
     Backlog = 34,
+    /// Batch stream: a batch in its compact form.
+    CompactBatch = 64,
 }
 
 impl FrameKind {
@@ -82,8 +76,17 @@ impl FrameKind {
             32 => Self::Schema,
             33 => Self::Batch,
             34 => Self::Backlog,
+            64 => Self::CompactBatch,
             _ => return None,
         })
+    }
+
+    /// How many zeros follow a payload of `length` bytes: none where it is not read where it lies.
+    pub(crate) const fn padding(self, length: usize) -> usize {
+        match self {
+            Self::CompactBatch => 0,
+            _ => length.wrapping_neg() % FRAME_HEADER_BYTES,
+        }
     }
 }
 
@@ -146,6 +149,17 @@ pub fn write_header(kind: FrameKind, alias: u32, payload: &[u8]) -> [u8; FRAME_H
     header
 }
 
+/// Makes a frame of the payload that `write` appends to `out`, which must be within the limits of its kind.
+pub fn append_frame(kind: FrameKind, alias: u32, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    let body = start + FRAME_HEADER_BYTES;
+    out.resize(body, 0);
+    write(out);
+    let header = write_header(kind, alias, &out[body..]);
+    out[start..body].copy_from_slice(&header);
+    out.resize(out.len() + kind.padding(out.len() - body), 0);
+}
+
 /// CRC32C over a header whose own checksum is zero, and its payload.
 fn checksum(header: &[u8; FRAME_HEADER_BYTES], payload: &[u8]) -> u32 {
     let mut crc = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
@@ -181,6 +195,7 @@ struct Body {
     alias: u32,
     length: usize,
     payload: AlignedVec<16>,
+    padding: usize,
     padding_read: usize,
 }
 
@@ -190,8 +205,8 @@ impl FrameReader {
         Self::new(Accepts::Control)
     }
 
-    /// A reader for a batch stream: [`FrameKind::Schema`], [`FrameKind::Backlog`] and [`FrameKind::Batch`], the latter up to
-    /// `max_batch_bytes`.
+    /// A reader for a batch stream: [`FrameKind::Schema`], [`FrameKind::Backlog`], [`FrameKind::Batch`] and
+    /// [`FrameKind::CompactBatch`], the latter two up to `max_batch_bytes`.
     pub fn batches(max_batch_bytes: usize) -> Self {
         Self::new(Accepts::Batches { max_bytes: max_batch_bytes.min(MAX_BATCH_BYTES) })
     }
@@ -251,7 +266,7 @@ impl FrameReader {
             let part = take(chunk, body.length - body.payload.len());
             body.payload.extend_from_slice(part);
         } else {
-            let part = take(chunk, padding(body.length) - body.padding_read);
+            let part = take(chunk, body.padding - body.padding_read);
             if part.iter().any(|byte| *byte != 0) {
                 return Err(FrameProblem::Padding);
             }
@@ -262,7 +277,7 @@ impl FrameReader {
 
     fn finish_if_complete(&mut self) -> Result<(), FrameProblem> {
         let complete =
-            |body: &mut Body| body.payload.len() == body.length && body.padding_read == padding(body.length);
+            |body: &mut Body| body.payload.len() == body.length && body.padding_read == body.padding;
         let Some(body) = self.body.take_if(complete) else {
             return Ok(());
         };
@@ -285,11 +300,14 @@ impl Accepts {
         let [number, flags, reserved @ .., _, _, _, _, _, _, _, _, _, _, _, _] = *header;
         let kind = FrameKind::from_number(number).ok_or(FrameProblem::Kind(number))?;
         let max = match (self, kind) {
-            (Self::Batches { max_bytes }, FrameKind::Batch) => max_bytes,
+            (Self::Batches { max_bytes }, FrameKind::Batch | FrameKind::CompactBatch) => max_bytes,
             (Self::Batches { .. }, FrameKind::Schema) => MAX_CONTROL_BYTES,
             (Self::Batches { .. }, FrameKind::Backlog) => 0,
             (Self::Batches { .. }, _)
-            | (Self::Control, FrameKind::Batch | FrameKind::Schema | FrameKind::Backlog) => {
+            | (
+                Self::Control,
+                FrameKind::Batch | FrameKind::CompactBatch | FrameKind::Schema | FrameKind::Backlog,
+            ) => {
                 return Err(FrameProblem::Kind(number));
             }
             (Self::Control, _) => MAX_CONTROL_BYTES,
@@ -304,7 +322,8 @@ impl Accepts {
             return Err(FrameProblem::TooLong { length, max });
         }
         let length = length as usize;
-        Ok(Body { kind, alias, length, payload: AlignedVec::with_capacity(length), padding_read: 0 })
+        let payload = AlignedVec::with_capacity(length);
+        Ok(Body { kind, alias, length, payload, padding: kind.padding(length), padding_read: 0 })
     }
 }
 
@@ -322,9 +341,8 @@ mod tests {
     use super::*;
 
     fn frame(kind: FrameKind, alias: u32, payload: &[u8]) -> Vec<u8> {
-        let mut bytes = write_header(kind, alias, payload).to_vec();
-        bytes.extend_from_slice(payload);
-        bytes.extend_from_slice(&PADDING[..padding(payload.len())]);
+        let mut bytes = Vec::new();
+        append_frame(kind, alias, &mut bytes, |out| out.extend_from_slice(payload));
         bytes
     }
 

@@ -24,14 +24,14 @@ mod payload;
 mod ranges;
 mod schema;
 mod session;
+mod varint;
 
 pub use batch::{
     Batch, BatchBuilder, BatchError, BatchHeader, Bitmap, BytesValues, Column, ColumnData, ColumnError,
     ColumnView, EncodeOptions, TextValues, Value, Values, encode, rebase,
 };
 pub use frame::{
-    FRAME_HEADER_BYTES, Frame, FrameError, FrameKind, FrameProblem, FrameReader, PADDING, padding,
-    write_header,
+    FRAME_HEADER_BYTES, Frame, FrameError, FrameKind, FrameProblem, FrameReader, append_frame, write_header,
 };
 pub use glob::Glob;
 pub use ids::{DeviceName, Digest, Epoch, InvalidHex, InvalidName, SchemaId};
@@ -43,6 +43,6 @@ pub use payload::Payload;
 pub use ranges::SequenceRanges;
 pub use schema::{ColumnType, Field, Incompatible, Kind, Schema, SchemaError};
 pub use session::{
-    BatchFrames, BatchStreamReader, BatchStreamWriter, ClientEvent, ClientSession, Incoming,
-    PROTOCOL_VERSION, ServerEvent, ServerSession, SessionError,
+    BatchStreamReader, BatchStreamWriter, ClientEvent, ClientSession, Incoming, PROTOCOL_VERSION,
+    ServerEvent, ServerSession, SessionError,
 };

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use icecore_wire::{
-    Ack, Attach, Attached, Batch, BatchBuilder, Code, ColumnType, DeviceName, Disposition, Dropped,
-    EncodeOptions, Epoch, Field, FrameReader, GoAway, Hello, Kind, Level, Message, Nack, NotRenewed, Pace,
-    Payload, Refuse, Renewed, Schema, SequenceRanges, SessionLimits, Value, Welcome,
+    Ack, Attach, Attached, Batch, BatchBuilder, BatchStreamReader, BatchStreamWriter, Code, ColumnType,
+    DeviceName, Disposition, Dropped, EncodeOptions, Epoch, Field, FrameReader, GoAway, Hello, Incoming,
+    Kind, Level, Message, Nack, NotRenewed, Pace, Payload, Refuse, Renewed, Schema, SequenceRanges,
+    SessionLimits, Value, Welcome,
 };
 
 fn path(name: &str) -> PathBuf {
@@ -113,6 +114,26 @@ fn plain_batch_version_1() {
     assert!(golden == *now, "plain batches are written otherwise than before");
     assert_reads(&golden, false);
     assert_eq!(now.len() % 8, 0);
+}
+
+/// A schema's announcement and a small batch behind it, as they travel.
+#[test]
+fn compact_batch_version_1() {
+    let mut builder = BatchBuilder::new(schema());
+    for (time, values) in (0..7).map(row) {
+        builder.row(time, &values).expect("the row fits the schema");
+    }
+    let payload = builder.finish(1000, EncodeOptions::PLAIN).expect("there are rows");
+    let mut now = Vec::new();
+    BatchStreamWriter::new().append(1, &schema(), &payload, &mut now);
+    let golden = golden("compact_batch.bin", &now);
+    assert!(golden == now, "compact batches are written otherwise than before");
+    let mut reader = BatchStreamReader::new(&SessionLimits::default());
+    reader.push(&golden);
+    let Ok(Some(Incoming::Batch { alias: 1, payload: read, .. })) = reader.next() else {
+        panic!("it is accepted for ever")
+    };
+    assert_eq!(read, payload);
 }
 
 /// Compressed columns need not be written as before (pco may get better), but are read for ever.

@@ -1,7 +1,8 @@
 //! Reading a batch stream: bytes to validated batches to the writer's queue.
 //!
-//! This is the path that every event takes on the QUIC thread. Per batch it costs one copy into an aligned buffer, the
-//! frame's checksum, validation in place, and its share of one queue lock per read.
+//! This is the path that every event takes on the QUIC thread. Per batch it costs one copy into an aligned buffer (two of
+//! a small one that came in the compact form), the frame's checksum, validation in place, and its share of one queue lock
+//! per read.
 
 use std::sync::Arc;
 

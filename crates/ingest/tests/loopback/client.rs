@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use icecore_wire::{
     Attached, BatchStreamWriter, ClientEvent, ClientSession, Column, ColumnData, ColumnType, DeviceName,
-    EncodeOptions, Epoch, Field, PADDING, Payload, Schema, encode,
+    EncodeOptions, Epoch, Field, Payload, Schema, encode,
 };
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connecting, Connection, ConnectionError, Endpoint, RecvStream, SendStream};
@@ -46,11 +46,9 @@ impl BatchStream {
     }
 
     pub(crate) async fn send(&mut self, alias: u32, schema: &Schema, payload: &Payload) {
-        let frames = self.frames.frames(alias, schema, payload);
-        let schema = frames.schema.unwrap_or_default();
-        for part in [&schema[..], &frames.header, payload, &PADDING[..frames.padding]] {
-            self.stream.write_all(part).await.unwrap();
-        }
+        let mut bytes = Vec::new();
+        self.frames.append(alias, schema, payload, &mut bytes);
+        self.stream.write_all(&bytes).await.unwrap();
     }
 }
 

@@ -88,6 +88,12 @@ where
     }
 }
 
+/// Bytes of an archive of so many columns, the event times' included, whose vectors end at `vectors_end`.
+pub(super) fn bytes(vectors_end: usize, columns: usize) -> usize {
+    let entries_end = vectors_end.next_multiple_of(align_of::<ArchivedColumn>()) + columns * COLUMN_BYTES;
+    entries_end.next_multiple_of(align_of::<ArchivedBatch>()) + ROOT_BYTES
+}
+
 /// Writes the archive into a fresh payload; `capacity` is the expected size in bytes.
 pub(super) fn write(batch: &BatchV1<'_>, capacity: usize) -> Payload {
     let buffer = AlignedVec::<16>::with_capacity(capacity);

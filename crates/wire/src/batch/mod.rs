@@ -1,11 +1,13 @@
 //! Batches: events of one device and one schema in columns, with contiguous sequences.
 //!
 //! A batch payload is an rkyv archive ([`archive`]), written once ([`builder`], [`encode`]), checked in full once
-//! ([`view`]) and read where it lies ([`column`]). Number columns may be compressed with pco ([`packed`]).
+//! ([`view`]) and read where it lies ([`column`]). Number columns may be compressed with pco ([`packed`]). Small ones
+//! travel without what the receiver can write itself ([`compact`]).
 
 mod archive;
 mod builder;
 mod column;
+mod compact;
 mod encode;
 mod packed;
 mod rebase;
@@ -16,6 +18,7 @@ mod tests;
 
 pub use builder::BatchBuilder;
 pub use column::{Bitmap, BytesValues, Column, ColumnData, ColumnView, TextValues, Value, Values};
+pub(crate) use compact::{compact, expand, header as compact_header};
 pub use encode::{EncodeOptions, encode};
 pub use rebase::rebase;
 pub use view::{Batch, BatchHeader};
@@ -51,6 +54,9 @@ pub enum BatchError {
     /// The payload is not a well-formed archive.
     #[error("the payload is not a well-formed batch archive: {0}")]
     Archive(String),
+    /// The compact form is not one of a batch of its schema.
+    #[error("the compact form of the batch {0}")]
+    Compact(&'static str),
     /// The batch names a schema other than the one it is read with.
     #[error("the batch is of schema {found}, not {expected}")]
     WrongSchema {

@@ -44,7 +44,12 @@ impl BatchHeader {
             count: batch.count.to_native(),
             flags: batch.flags.to_native(),
         };
-        let Self { first_sequence, count, flags, .. } = header;
+        Ok((header.checked()?, batch))
+    }
+
+    /// This header, if there can be such a batch.
+    pub(super) fn checked(self) -> Result<Self, BatchError> {
+        let Self { first_sequence, count, flags, .. } = self;
         if count == 0 || count as usize > MAX_ROWS {
             return Err(BatchError::RowCount(count as usize));
         }
@@ -54,7 +59,7 @@ impl BatchHeader {
         if flags & !FLAG_TIME_UNCERTAIN != 0 {
             return Err(BatchError::UnknownFlags(flags));
         }
-        Ok((header, batch))
+        Ok(self)
     }
 
     /// The sequences of the batch.
@@ -223,15 +228,15 @@ fn decode(batch: &ArchivedBatch, schema: &Schema, rows: usize) -> Result<Vec<Ali
 }
 
 /// What a column must look like.
-struct Shape<'a> {
+pub(super) struct Shape<'a> {
     name: &'a str,
-    ty: ColumnType,
+    pub(super) ty: ColumnType,
     nullable: bool,
 }
 
 impl<'a> Shape<'a> {
     /// Of column `index`: the event times, then the schema's fields.
-    fn of(schema: &'a Schema, index: usize) -> Self {
+    pub(super) fn of(schema: &'a Schema, index: usize) -> Self {
         match index.checked_sub(1) {
             None => Self { name: TIME_COLUMN, ty: ColumnType::Timestamp, nullable: false },
             Some(field) => {
@@ -244,6 +249,14 @@ impl<'a> Shape<'a> {
     /// Numbers that `rows` values have.
     fn numbers(&self, rows: usize) -> usize {
         rows * usize::from(self.ty.list_length().max(1))
+    }
+
+    /// Bytes that the plain data of `rows` values take; not for texts and byte strings, which are as long as they are.
+    pub(super) fn plain_bytes(&self, rows: usize) -> usize {
+        match packed::number_bytes(self.ty) {
+            Some(bytes) => self.numbers(rows) * bytes,
+            None => rows.div_ceil(8),
+        }
     }
 
     /// Checks everything but the inside of pco data; gives the bytes that those must decode to.
@@ -281,9 +294,9 @@ impl<'a> Shape<'a> {
             return if self.ty == ColumnType::Text { check_text(offsets, &column.data) } else { Ok(()) };
         }
         check_length("offsets", column.offsets.len(), 0)?;
-        match packed::number_bytes(self.ty) {
-            Some(bytes) => check_length("data", column.data.len(), self.numbers(rows) * bytes),
-            None => check_bitmap("data", &column.data, rows),
+        match self.ty {
+            ColumnType::Bool => check_bitmap("data", &column.data, rows),
+            _ => check_length("data", column.data.len(), self.plain_bytes(rows)),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{
     Ack, Attach, Attached, Code, Disposition, Dropped, GoAway, Hello, Level, Message, Nack, NotRenewed, Pace,
     Refuse, Renewed, SessionLimits, Welcome,
 };
-use crate::frame::{FRAME_HEADER_BYTES, PADDING, padding, write_header};
+use crate::frame::append_frame;
 use crate::limits::{
     MAX_ALIASES, MAX_BATCH_BYTES, MAX_DEVICE_NAME_BYTES, MAX_RANGES, MAX_ROWS, MAX_TEXT_BYTES,
 };
@@ -26,13 +26,7 @@ impl Message {
     ///
     /// Ranges must number at most [`MAX_RANGES`].
     pub fn write_frame(&self, out: &mut Vec<u8>) {
-        let start = out.len();
-        let body = start + FRAME_HEADER_BYTES;
-        out.resize(body, 0);
-        self.write_payload(out);
-        let header = write_header(self.kind(), self.alias(), &out[body..]);
-        out[start..body].copy_from_slice(&header);
-        out.extend_from_slice(&PADDING[..padding(out.len() - body)]);
+        append_frame(self.kind(), self.alias(), out, |out| self.write_payload(out));
     }
 
     /// Reads a control message; every field is checked.
@@ -200,7 +194,7 @@ impl Message {
                 let (code, retry_after, message) = (fields.code()?, fields.retry()?, fields.text()?);
                 Self::NotRenewed(NotRenewed { code, message, retry_after })
             }
-            FrameKind::Schema | FrameKind::Batch | FrameKind::Backlog => {
+            FrameKind::Schema | FrameKind::Batch | FrameKind::CompactBatch | FrameKind::Backlog => {
                 return Err("it belongs on a batch stream".to_owned());
             }
         };

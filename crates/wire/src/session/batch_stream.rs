@@ -6,23 +6,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::SessionError;
-use crate::frame::{FRAME_HEADER_BYTES, PADDING, padding, write_header};
+use crate::batch::{compact, compact_header, expand};
+use crate::frame::{FRAME_HEADER_BYTES, append_frame, write_header};
 use crate::limits::MAX_STREAM_SCHEMAS;
 use crate::{
     BatchError, BatchHeader, Frame, FrameKind, FrameReader, Payload, Schema, SchemaId, SessionLimits,
 };
-
-/// What to write to a batch stream for one batch, in order: `schema` (if any), `header`, the payload itself, and
-/// `padding` zeros of [`crate::PADDING`].
-#[derive(Debug)]
-pub struct BatchFrames {
-    /// A complete frame that announces the schema, when this stream does not know it.
-    pub schema: Option<Vec<u8>>,
-    /// The header of the batch frame.
-    pub header: [u8; 16],
-    /// How many zeros follow the payload.
-    pub padding: usize,
-}
 
 /// The client's end of one batch stream: knows which schemas the stream has announced.
 #[derive(Debug, Default)]
@@ -41,23 +30,23 @@ impl BatchStreamWriter {
         write_header(FrameKind::Backlog, 0, &[])
     }
 
-    /// The frames around one batch of `schema`. They must be written, in this order, before those of the next batch.
-    pub fn frames(&mut self, alias: u32, schema: &Schema, payload: &Payload) -> BatchFrames {
-        let schema = (!self.announced.contains(&schema.id())).then(|| self.announce(schema));
-        BatchFrames {
-            schema,
-            header: write_header(FrameKind::Batch, alias, payload),
-            padding: padding(payload.len()),
+    /// Appends one batch of `schema` to what is to be written to the stream: its schema first, when the stream does not
+    /// know it, and the batch, in the compact form where that pays.
+    pub fn append(&mut self, alias: u32, schema: &Schema, payload: &Payload, stream: &mut Vec<u8>) {
+        if !self.announced.contains(&schema.id()) {
+            remember(&mut self.announced, schema.id());
+            let canonical = schema.canonical();
+            append_frame(FrameKind::Schema, 0, stream, |stream| stream.extend_from_slice(canonical));
         }
-    }
-
-    fn announce(&mut self, schema: &Schema) -> Vec<u8> {
-        remember(&mut self.announced, schema.id());
-        let canonical = schema.canonical();
-        let mut frame = write_header(FrameKind::Schema, 0, canonical).to_vec();
-        frame.extend_from_slice(canonical);
-        frame.extend_from_slice(&PADDING[..padding(canonical.len())]);
-        frame
+        let newer = self.announced.iter().rev().position(|id| *id == schema.id());
+        let newer = newer.expect("it was announced just now") as u8;
+        match compact(payload, schema) {
+            Some(compact) => append_frame(FrameKind::CompactBatch, alias, stream, |stream| {
+                stream.push(newer);
+                stream.extend_from_slice(&compact);
+            }),
+            None => append_frame(FrameKind::Batch, alias, stream, |stream| stream.extend_from_slice(payload)),
+        }
     }
 }
 
@@ -73,7 +62,7 @@ pub enum Incoming {
         header: BatchHeader,
         /// Its schema.
         schema: Arc<Schema>,
-        /// Its bytes.
+        /// Its bytes, of the archive in any case.
         payload: Payload,
     },
     /// A frame that arrived intact and holds no batch that can be read. The stream goes on after it.
@@ -82,7 +71,7 @@ pub enum Incoming {
         alias: u32,
         /// Its header, when that much can be read (its schema was not announced, or it has too many rows).
         header: Option<BatchHeader>,
-        /// Its bytes.
+        /// Its bytes, as they came.
         payload: Payload,
         /// What is wrong.
         error: BatchError,
@@ -93,6 +82,7 @@ pub enum Incoming {
 #[derive(Debug)]
 pub struct BatchStreamReader {
     frames: FrameReader,
+    max_bytes: usize,
     max_rows: u32,
     schemas: VecDeque<Arc<Schema>>,
     /// Whether a frame came already.
@@ -105,6 +95,7 @@ impl BatchStreamReader {
     pub fn new(limits: &SessionLimits) -> Self {
         Self {
             frames: FrameReader::batches(limits.max_batch_bytes as usize),
+            max_bytes: limits.max_batch_bytes as usize,
             max_rows: limits.max_rows,
             schemas: VecDeque::new(),
             begun: false,
@@ -127,6 +118,7 @@ impl BatchStreamReader {
             let first = !std::mem::replace(&mut self.begun, true);
             match frame.kind {
                 FrameKind::Batch => return self.batch(frame).map(Some),
+                FrameKind::CompactBatch => return self.compact_batch(frame).map(Some),
                 FrameKind::Backlog => self.marked(&frame, first)?,
                 _ => self.announced(&frame)?,
             }
@@ -184,6 +176,23 @@ impl BatchStreamReader {
         match self.known(header.schema) {
             Some(schema) => Ok(Incoming::Batch { alias, header, schema: Arc::clone(schema), payload }),
             None => unreadable(payload, BatchError::UnknownSchema(header.schema)),
+        }
+    }
+
+    fn compact_batch(&self, frame: Frame) -> Result<Incoming, SessionError> {
+        let Frame { kind, alias, payload } = frame;
+        let named = payload.split_first().and_then(|(newer, compact)| {
+            self.schemas.iter().nth_back(usize::from(*newer)).map(|schema| (schema, compact))
+        });
+        let Some((schema, compact)) = named else {
+            return Err(SessionError::unexpected(kind, "it names no schema that its stream remembers"));
+        };
+        match expand(compact, schema, self.max_bytes) {
+            Ok(archive) => self.batch(Frame { kind, alias, payload: archive }),
+            Err(error) => {
+                let header = compact_header(compact, schema);
+                Ok(Incoming::Unreadable { alias, header, payload, error })
+            }
         }
     }
 

@@ -9,7 +9,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-pub use batch_stream::{BatchFrames, BatchStreamReader, BatchStreamWriter, Incoming};
+pub use batch_stream::{BatchStreamReader, BatchStreamWriter, Incoming};
 pub use client::{ClientEvent, ClientSession};
 pub use server::{ServerEvent, ServerSession};
 

@@ -7,8 +7,8 @@ use super::*;
 use crate::limits::{HELLO_TIMEOUT, MAX_RANGES, MAX_STREAM_SCHEMAS};
 use crate::{
     Ack, Attached, Batch, BatchError, ColumnData, ColumnType, DeviceName, Disposition, EncodeOptions, Epoch,
-    Field, Hello, Level, Message, Nack, NotRenewed, PADDING, Payload, Refuse, Renewed, Schema,
-    SequenceRanges, SessionLimits, encode,
+    Field, Hello, Level, Message, Nack, NotRenewed, Payload, Refuse, Renewed, Schema, SequenceRanges,
+    SessionLimits, append_frame, encode,
 };
 
 const START: Duration = Duration::from_secs(100);
@@ -214,11 +214,8 @@ fn batch(schema: &Schema, first_sequence: u64) -> Payload {
 }
 
 fn stream_bytes(writer: &mut BatchStreamWriter, schema: &Schema, payload: &Payload) -> Vec<u8> {
-    let frames = writer.frames(4, schema, payload);
-    let mut bytes = frames.schema.unwrap_or_default();
-    bytes.extend_from_slice(&frames.header);
-    bytes.extend_from_slice(payload);
-    bytes.extend_from_slice(&PADDING[..frames.padding]);
+    let mut bytes = Vec::new();
+    writer.append(4, schema, payload, &mut bytes);
     bytes
 }
 
@@ -238,6 +235,58 @@ fn schemas_are_announced_once_and_anew_when_forgotten() {
         assert!(Batch::validate(payload, found).is_ok());
     }
     assert!(reader.is_at_boundary());
+}
+
+#[test]
+fn small_batches_travel_in_the_compact_form_and_arrive_as_they_were() {
+    let schemas = [schema(1), schema(2)];
+    let mut writer = BatchStreamWriter::new();
+    let mut reader = BatchStreamReader::new(&SessionLimits::default());
+    for (i, which) in [0, 1, 1, 0, 1].into_iter().enumerate() {
+        let schema = &schemas[which];
+        let sent = batch(schema, 2 * i as u64);
+        let bytes = stream_bytes(&mut writer, schema, &sent);
+        reader.push(&bytes);
+        assert!(i < 2 || bytes.len() < sent.len() / 2, "{} bytes of {}", bytes.len(), sent.len());
+        let Some(Incoming::Batch { schema: found, payload, .. }) = reader.next().unwrap() else {
+            panic!("no batch {i}");
+        };
+        assert_eq!((found.id(), payload), (schema.id(), sent));
+    }
+    assert!(reader.is_at_boundary());
+}
+
+#[test]
+fn a_compact_batch_that_cannot_be_expanded_harms_no_other() {
+    let schema = schema(1);
+    let compact = |bytes: &[u8]| {
+        let mut frame = Vec::new();
+        append_frame(FrameKind::CompactBatch, 4, &mut frame, |frame| frame.extend_from_slice(bytes));
+        frame
+    };
+    let mut reader = BatchStreamReader::new(&SessionLimits::default());
+    reader.push(&stream_bytes(&mut BatchStreamWriter::new(), &schema, &batch(&schema, 0)));
+    reader.push(&compact(&[0, 7, 2, 0]));
+    reader.push(&compact(&[0, 7, 0, 0]));
+    reader.push(&stream_bytes_after(&schema, &batch(&schema, 2)));
+    reader.push(&compact(&[1, 7, 2, 0]));
+    let mut next = || reader.next();
+    assert!(matches!(next().unwrap(), Some(Incoming::Batch { .. })));
+    let Some(Incoming::Unreadable { alias: 4, header: Some(header), error, .. }) = next().unwrap() else {
+        panic!("wrong kind")
+    };
+    assert_eq!((header.range(), error), (7..9, BatchError::Compact("ends too early")));
+    assert!(matches!(next().unwrap(), Some(Incoming::Unreadable { header: None, .. })));
+    assert!(matches!(next().unwrap(), Some(Incoming::Batch { .. })));
+    let unknown = next().unwrap_err();
+    assert!(matches!(unknown, SessionError::Unexpected { kind: FrameKind::CompactBatch, .. }));
+}
+
+/// A batch of a schema that its stream knows.
+fn stream_bytes_after(schema: &Schema, payload: &Payload) -> Vec<u8> {
+    let mut writer = BatchStreamWriter::new();
+    stream_bytes(&mut writer, schema, payload);
+    stream_bytes(&mut writer, schema, payload)
 }
 
 #[test]

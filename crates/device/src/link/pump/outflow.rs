@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use icecore_wire::{BatchStreamWriter, PADDING};
+use icecore_wire::{BatchStreamWriter, FRAME_HEADER_BYTES};
 use quinn::{Connection, ConnectionError, SendStream, WriteError};
 use tokio::time::Instant;
 
@@ -73,17 +73,13 @@ impl Lane {
 
     /// Frames batches in one piece.
     fn frame(&mut self, batches: &mut Vec<Outgoing>) {
-        let bytes: usize = batches.iter().map(|batch| batch.payload.len() + 2 * PADDING.len()).sum();
+        let bytes: usize = batches.iter().map(|batch| batch.payload.len() + 2 * FRAME_HEADER_BYTES).sum();
         let mut data = Vec::with_capacity(bytes);
         if !std::mem::replace(&mut self.begun, true) && self.class == Class::Backlog {
             data.extend_from_slice(&BatchStreamWriter::backlog_mark());
         }
         for batch in batches.drain(..) {
-            let frames = self.frames.frames(batch.alias, &batch.schema, &batch.payload);
-            data.extend_from_slice(frames.schema.as_deref().unwrap_or_default());
-            data.extend_from_slice(&frames.header);
-            data.extend_from_slice(&batch.payload);
-            data.extend_from_slice(&PADDING[..frames.padding]);
+            self.frames.append(batch.alias, &batch.schema, &batch.payload, &mut data);
         }
         self.data = data.into();
     }
