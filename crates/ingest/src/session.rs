@@ -110,6 +110,11 @@ impl Session {
         !std::mem::replace(&mut state.woken, true)
     }
 
+    /// The client reads acks in the compact form.
+    fn ack_compactly(&self) {
+        self.state().machine.ack_compactly();
+    }
+
     /// Wakes the task that writes the control stream.
     pub(crate) fn wake(&self) {
         self.outgoing.notify_one();

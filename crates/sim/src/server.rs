@@ -236,6 +236,9 @@ impl Session {
             self.streams.entry(stream).or_insert_with(|| BatchStreamReader::new(&SessionLimits::default()));
         reader.push(bytes);
         while let Some(incoming) = reader.next()? {
+            if reader.is_compact() {
+                self.machine.ack_compactly();
+            }
             let (alias, body) = judge(incoming);
             // A replayed batch may overtake its attach; nobody waits for it.
             if let Some(from) = self.attachments.get(&alias).cloned() {

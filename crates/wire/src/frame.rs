@@ -52,6 +52,8 @@ pub enum FrameKind {
     Backlog = 34,
     /// Batch stream: a batch in its compact form.
     CompactBatch = 64,
+    /// Server: an ack in its compact form.
+    CompactAck = 65,
 }
 
 impl FrameKind {
@@ -77,6 +79,7 @@ impl FrameKind {
             33 => Self::Batch,
             34 => Self::Backlog,
             64 => Self::CompactBatch,
+            65 => Self::CompactAck,
             _ => return None,
         })
     }
@@ -84,7 +87,7 @@ impl FrameKind {
     /// How many zeros follow a payload of `length` bytes: none where it is not read where it lies.
     pub(crate) const fn padding(self, length: usize) -> usize {
         match self {
-            Self::CompactBatch => 0,
+            Self::CompactBatch | Self::CompactAck => 0,
             _ => length.wrapping_neg() % FRAME_HEADER_BYTES,
         }
     }

@@ -133,6 +133,7 @@ fn compact_batch_version_1() {
     let Ok(Some(Incoming::Batch { alias: 1, payload: read, .. })) = reader.next() else {
         panic!("it is accepted for ever")
     };
+    assert!(reader.is_compact());
     assert_eq!(read, payload);
 }
 
@@ -213,6 +214,25 @@ fn renewal_messages() -> Vec<Message> {
 fn messages_version_1() {
     assert_frozen("messages.txt", &messages());
     assert_frozen("renewal.txt", &renewal_messages());
+}
+
+#[test]
+fn compact_acks_version_1() {
+    let acks = messages().into_iter().filter_map(|message| match message {
+        Message::Ack(ack) => Some(ack),
+        _ => None,
+    });
+    let mut now = Vec::new();
+    acks.clone().for_each(|ack| ack.write_compact_frame(&mut now));
+    let golden = golden("compact_acks.bin", &now);
+    assert_eq!(golden, now);
+    let mut reader = FrameReader::control();
+    reader.push(&golden);
+    for ack in acks {
+        let frame = reader.next().expect("intact frames").expect("as many as were written");
+        assert_eq!(Message::read(&frame), Ok(Message::Ack(ack)));
+    }
+    assert!(reader.is_at_boundary());
 }
 
 /// One line a message: its name, and its frame in hexadecimal digits.

@@ -30,6 +30,7 @@ pub(super) async fn read(
     let mut reader = BatchStreamReader::new(&SessionLimits::default());
     let mut chunks: [Bytes; CHUNKS] = std::array::from_fn(|_| Bytes::new());
     let mut intake = Intake::new(Arc::clone(&hub), Arc::clone(&session));
+    let mut compact = false;
     loop {
         session.caught_up().await;
         let count = match stream.read_chunks(&mut chunks).await {
@@ -46,6 +47,9 @@ pub(super) async fn read(
             reader.push(&std::mem::take(chunk));
         }
         while let Some(incoming) = reader.next()? {
+            if !std::mem::replace(&mut compact, reader.is_compact()) && compact {
+                session.ack_compactly();
+            }
             let (Incoming::Batch { alias, .. } | Incoming::Unreadable { alias, .. }) = &incoming;
             let mut from = session.attachment(*alias);
             if from.is_none() {

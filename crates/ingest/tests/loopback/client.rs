@@ -25,6 +25,8 @@ pub(crate) struct Client {
     recv: RecvStream,
     session: ClientSession,
     batches: BatchStream,
+    /// Bytes that the server has said.
+    pub(crate) heard: usize,
     _endpoint: Endpoint,
 }
 
@@ -70,7 +72,7 @@ impl Client {
         let (send, recv) = connection.open_bi().await.unwrap();
         let batches = BatchStream::open(&connection).await;
         let session = ClientSession::new("test/1", 0, Duration::ZERO);
-        Self { connection, send, recv, session, batches, _endpoint: endpoint }
+        Self { connection, send, recv, session, batches, heard: 0, _endpoint: endpoint }
     }
 
     /// The next thing the server says, `Welcome` aside.
@@ -83,7 +85,9 @@ impl Client {
             }
             let chunk = timeout(PATIENCE, self.recv.read_chunk(1 << 16, true)).await;
             let chunk = chunk.expect("the server answers").expect("the connection lives");
-            self.session.control_received(&chunk.expect("the control stream is open").bytes).unwrap();
+            let bytes = chunk.expect("the control stream is open").bytes;
+            self.heard += bytes.len();
+            self.session.control_received(&bytes).unwrap();
         }
     }
 

@@ -4,6 +4,7 @@
 mod ahead;
 mod backlog;
 mod client;
+mod compact;
 mod counts;
 mod neighbours;
 mod pressure;

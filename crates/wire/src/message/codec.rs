@@ -11,7 +11,7 @@ use crate::frame::append_frame;
 use crate::limits::{
     MAX_ALIASES, MAX_BATCH_BYTES, MAX_DEVICE_NAME_BYTES, MAX_RANGES, MAX_ROWS, MAX_TEXT_BYTES,
 };
-use crate::{DeviceName, Epoch, Frame, FrameKind, SequenceRanges};
+use crate::{DeviceName, Epoch, Frame, FrameKind, SequenceRanges, varint};
 
 /// Why a control message cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -174,6 +174,11 @@ impl Message {
                 level: fields.level()?,
                 ranges: fields.ranges()?,
             }),
+            FrameKind::CompactAck => Self::Ack(Ack {
+                alias: alias(frame.alias)?,
+                level: fields.level()?,
+                ranges: fields.compact_ranges()?,
+            }),
             FrameKind::Nack => Self::Nack(Nack {
                 alias: alias(frame.alias)?,
                 range: fields.range()?,
@@ -199,6 +204,24 @@ impl Message {
             }
         };
         Ok(message)
+    }
+}
+
+impl Ack {
+    /// Appends the ack as one complete frame in the compact form, for a client that reads it.
+    ///
+    /// Ranges must number at most [`MAX_RANGES`].
+    pub fn write_compact_frame(&self, out: &mut Vec<u8>) {
+        assert!(self.ranges.len() <= MAX_RANGES, "the sender splits or bounds range lists");
+        append_frame(FrameKind::CompactAck, self.alias, out, |out| {
+            out.push(self.level as u8);
+            let mut end = 0;
+            for range in &self.ranges {
+                varint::put(out, range.start - end);
+                varint::put(out, range.end - range.start);
+                end = range.end;
+            }
+        });
     }
 }
 
@@ -374,5 +397,25 @@ impl<'a> Fields<'a> {
         }
         let ranges = (0..count).map(|_| self.range()).collect::<Result<Vec<_>, _>>()?;
         SequenceRanges::from_ascending(ranges).ok_or_else(|| "ranges that do not ascend apart".to_owned())
+    }
+
+    /// Ranges up to the end, each as its distance from the one before and its length.
+    fn compact_ranges(&mut self) -> Result<SequenceRanges, String> {
+        let (mut ranges, mut end) = (Vec::new(), 0);
+        while !self.bytes.is_empty() {
+            if ranges.len() == MAX_RANGES {
+                return Err(format!("more than {MAX_RANGES} ranges"));
+            }
+            let start = self.sum(end)?;
+            end = self.sum(start)?;
+            ranges.push(start..end);
+        }
+        SequenceRanges::from_ascending(ranges).ok_or_else(|| "ranges that do not ascend apart".to_owned())
+    }
+
+    /// A sequence, given by its distance from `from`.
+    fn sum(&mut self, from: u64) -> Result<u64, String> {
+        let distance = varint::take(&mut self.bytes).ok_or("it ends within a number")?;
+        from.checked_add(distance).ok_or_else(|| "a sequence above the highest".to_owned())
     }
 }

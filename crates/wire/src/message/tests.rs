@@ -32,6 +32,43 @@ fn the_largest_attached_fits_in_a_frame() {
     assert_eq!(Message::read(&frame_of(&message)), Ok(message));
 }
 
+/// Reads a compact ack of alias 7 with this payload.
+fn compact_ack(payload: &[u8]) -> Result<Message, String> {
+    let payload = crate::Payload::copy_from(payload);
+    let read = Message::read(&Frame { kind: crate::FrameKind::CompactAck, alias: 7, payload });
+    read.map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_compact_ack_says_in_few_bytes_what_an_ack_says() {
+    let ack = |ranges| Ack { alias: 7, level: Level::Durable, ranges };
+    for ranges in [
+        SequenceRanges::new(),
+        SequenceRanges::from(1_000_000..1_000_100),
+        [0..1, 2..u64::MAX - 1].into_iter().collect(),
+        (0..MAX_RANGES as u64).map(|i| 3 * i..3 * i + 2).collect(),
+    ] {
+        let mut bytes = Vec::new();
+        ack(ranges.clone()).write_compact_frame(&mut bytes);
+        let mut reader = FrameReader::control();
+        reader.push(&bytes);
+        assert!(reader.is_at_boundary());
+        let frame = reader.next().unwrap().expect("one whole frame");
+        assert_eq!(Message::read(&frame), Ok(Message::Ack(ack(ranges))));
+    }
+    assert_eq!(compact_ack(&[2, 200, 1, 100]), Ok(Message::Ack(ack(SequenceRanges::from(200..300)))));
+    let refused = |payload: &[u8]| compact_ack(payload).unwrap_err();
+    assert!(refused(&[4]).contains("unknown level 4"));
+    assert!(refused(&[2, 0]).contains("ends within a number"));
+    assert!(refused(&[2, 0, 0x80]).contains("ends within a number"));
+    assert!(refused(&[2, 9, 0]).contains("do not ascend"), "an empty range");
+    assert!(refused(&[2, 0, 1, 0, 1]).contains("do not ascend"), "two that touch");
+    let highest = [[2].as_slice(), &[0xff; 9], &[1, 1]].concat();
+    assert!(refused(&highest).contains("above the highest"));
+    let many = [[2].as_slice(), &[1; 2 * (MAX_RANGES + 1)]].concat();
+    assert!(refused(&many).contains("more than 1024"));
+}
+
 #[test]
 fn codes_keep_their_numbers_and_names() {
     let names: Vec<_> = (1..=23).map(|number| Code::from_number(number).name()).collect();

@@ -88,6 +88,7 @@ pub struct BatchStreamReader {
     /// Whether a frame came already.
     begun: bool,
     backlog: bool,
+    compact: bool,
 }
 
 impl BatchStreamReader {
@@ -100,6 +101,7 @@ impl BatchStreamReader {
             schemas: VecDeque::new(),
             begun: false,
             backlog: false,
+            compact: false,
         }
     }
 
@@ -129,6 +131,11 @@ impl BatchStreamReader {
     /// Whether the client said that this stream carries old data.
     pub fn is_backlog(&self) -> bool {
         self.backlog
+    }
+
+    /// Whether a batch came in the compact form: then the client reads [compact acks](crate::ServerSession::ack_compactly) too.
+    pub fn is_compact(&self) -> bool {
+        self.compact
     }
 
     /// Whether the stream may end here: no frame is half read.
@@ -179,7 +186,8 @@ impl BatchStreamReader {
         }
     }
 
-    fn compact_batch(&self, frame: Frame) -> Result<Incoming, SessionError> {
+    fn compact_batch(&mut self, frame: Frame) -> Result<Incoming, SessionError> {
+        self.compact = true;
         let Frame { kind, alias, payload } = frame;
         let named = payload.split_first().and_then(|(newer, compact)| {
             self.schemas.iter().nth_back(usize::from(*newer)).map(|schema| (schema, compact))

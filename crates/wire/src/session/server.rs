@@ -59,6 +59,8 @@ pub struct ServerSession {
     aliases: HashMap<u32, Alias>,
     /// Acks that wait for [`Self::take_control`].
     acks: BTreeMap<(u32, Level), SequenceRanges>,
+    /// Whether the client reads acks in the compact form.
+    compact_acks: bool,
 }
 
 impl ServerSession {
@@ -73,6 +75,7 @@ impl ServerSession {
             last_alias: 0,
             aliases: HashMap::new(),
             acks: BTreeMap::new(),
+            compact_acks: false,
         }
     }
 
@@ -128,6 +131,12 @@ impl ServerSession {
         }
     }
 
+    /// From now on acks go out in the compact form: the client has shown, by a [compact
+    /// batch](crate::BatchStreamReader::is_compact), that it reads it.
+    pub fn ack_compactly(&mut self) {
+        self.compact_acks = true;
+    }
+
     /// Refuses a batch, which may have come before its device was attached. Says nothing when the client has detached
     /// meanwhile.
     pub fn nack(&mut self, nack: Nack) {
@@ -176,7 +185,12 @@ impl ServerSession {
             let mut ranges = ranges.iter().peekable();
             while ranges.peek().is_some() {
                 let ranges = ranges.by_ref().take(MAX_RANGES).collect();
-                Message::Ack(Ack { alias, level, ranges }).write_frame(&mut self.out);
+                let ack = Ack { alias, level, ranges };
+                if self.compact_acks {
+                    ack.write_compact_frame(&mut self.out);
+                } else {
+                    Message::Ack(ack).write_frame(&mut self.out);
+                }
             }
         }
         std::mem::take(&mut self.out)

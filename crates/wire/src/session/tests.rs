@@ -243,6 +243,7 @@ fn small_batches_travel_in_the_compact_form_and_arrive_as_they_were() {
     let mut writer = BatchStreamWriter::new();
     let mut reader = BatchStreamReader::new(&SessionLimits::default());
     for (i, which) in [0, 1, 1, 0, 1].into_iter().enumerate() {
+        assert_eq!(reader.is_compact(), i > 0);
         let schema = &schemas[which];
         let sent = batch(schema, 2 * i as u64);
         let bytes = stream_bytes(&mut writer, schema, &sent);
@@ -253,7 +254,7 @@ fn small_batches_travel_in_the_compact_form_and_arrive_as_they_were() {
         };
         assert_eq!((found.id(), payload), (schema.id(), sent));
     }
-    assert!(reader.is_at_boundary());
+    assert!(reader.is_compact() && reader.is_at_boundary());
 }
 
 #[test]
@@ -287,6 +288,22 @@ fn stream_bytes_after(schema: &Schema, payload: &Payload) -> Vec<u8> {
     let mut writer = BatchStreamWriter::new();
     stream_bytes(&mut writer, schema, payload);
     stream_bytes(&mut writer, schema, payload)
+}
+
+#[test]
+fn acks_are_compact_for_a_client_that_reads_it() {
+    let (mut pair, alias) = Pair::attached();
+    let mut lengths = Vec::new();
+    for range in [100..200, 300..400] {
+        pair.server.ack(alias, range.clone(), Level::Durable);
+        let bytes = pair.server.take_control();
+        lengths.push(bytes.len());
+        pair.client.control_received(&bytes).unwrap();
+        let ack = Ack { alias, level: Level::Durable, ranges: range.into() };
+        assert_eq!(pair.client.poll_event(), Some(ClientEvent::Acked(ack)));
+        pair.server.ack_compactly();
+    }
+    assert_eq!(lengths, [48, 20]);
 }
 
 #[test]
