@@ -167,10 +167,8 @@ impl Device {
             }
             let mut unreported = epoch.dropped.clone();
             unreported.remove_all(&attachment.reported);
-            for range in &unreported {
-                attachment.reported.insert(range.clone());
-                link.session.report_dropped(alias, range);
-            }
+            attachment.reported.insert_all(&unreported);
+            link.session.report_dropped(alias, &unreported);
             let due =
                 epoch.batches.values().filter(|batch| batch.not_before <= net.now).map(|batch| &batch.sample);
             let mut due: Vec<&Sample> =

@@ -134,7 +134,7 @@ impl Client {
     }
 
     pub(crate) async fn report_dropped(&mut self, alias: u32, range: std::ops::Range<u64>) {
-        self.session.report_dropped(alias, range);
+        self.session.report_dropped(alias, &range.into());
         self.say().await;
     }
 

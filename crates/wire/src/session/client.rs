@@ -1,11 +1,10 @@
 //! The client's end of the control stream.
 
 use std::collections::{HashSet, VecDeque};
-use std::ops::Range;
 use std::time::Duration;
 
 use super::{PROTOCOL_VERSION, SessionError};
-use crate::limits::HELLO_TIMEOUT;
+use crate::limits::{HELLO_TIMEOUT, MAX_RANGES};
 use crate::{
     Ack, Attach, Attached, DeviceName, Dropped, Epoch, FrameKind, FrameReader, GoAway, Hello, Message, Nack,
     NotRenewed, Pace, Refuse, Renewed, SequenceRanges, Welcome,
@@ -87,10 +86,12 @@ impl ClientSession {
         }
     }
 
-    /// Says that sequences of an attached device will never come. An empty range says nothing.
-    pub fn report_dropped(&mut self, alias: u32, range: Range<u64>) {
-        if !range.is_empty() {
-            self.send(&Message::Dropped(Dropped { alias, ranges: SequenceRanges::from(range) }));
+    /// Says that sequences of an attached device will never come.
+    pub fn report_dropped(&mut self, alias: u32, ranges: &SequenceRanges) {
+        let ranges: Vec<_> = ranges.iter().collect();
+        for ranges in ranges.chunks(MAX_RANGES) {
+            let ranges = ranges.iter().cloned().collect();
+            self.send(&Message::Dropped(Dropped { alias, ranges }));
         }
     }
 

@@ -151,9 +151,7 @@ impl Pump<'_> {
             self.attach(channel, &mut outbox, now);
             for queue in outbox.queues_mut() {
                 if let Attachment::Attached(alias) = queue.attachment {
-                    for range in &std::mem::take(&mut queue.unreported) {
-                        self.session.report_dropped(alias, range);
-                    }
+                    self.session.report_dropped(alias, &std::mem::take(&mut queue.unreported));
                 }
             }
         }
