@@ -107,33 +107,39 @@ impl Channel {
         result
     }
 
-    /// Cuts a batch of `count` events, encoded by `encode` with its first sequence, unless the spool is full.
+    /// Cuts a batch of `count` events, encoded by `encode` with its first sequence, unless the spool is full, or drops it.
     pub(crate) fn cut(
         self: &Arc<Self>,
         schema: &Arc<Schema>,
         mark: Mark,
-        encode: impl FnOnce(u64) -> Result<(u32, Payload), BatchError>,
+        count: u32,
+        encode: impl FnOnce(u64) -> Result<Payload, BatchError>,
     ) -> Result<Admission, RecordError> {
         let mut next = self.next_sequence.lock().expect("a sequence is never left half changed");
         let mut report = self.link.watchers.report();
-        let mut admission = self.outbox().admit(self.link.config.when_full, &mut report);
-        if matches!(admission, Ok(Admission::Room)) {
-            match encode(*next) {
-                Ok((count, payload)) => {
+        let when_full = self.link.config.when_full;
+        let mut admission = self.outbox().admit(when_full, mark.priority, count, &mut report);
+        match admission {
+            Ok(Admission::Room) => match encode(*next) {
+                Ok(payload) => {
                     *next += u64::from(count);
                     self.outbox().push(Arc::clone(schema), count, payload, mark, &mut report);
                 }
                 Err(error) => admission = Err(error.into()),
-            }
+            },
+            Ok(Admission::Dropped) => *next += u64::from(count),
+            Ok(Admission::Full) | Err(_) => {}
         }
         drop(next);
         if !report.is_empty() {
             self.link.watchers.publish(&report);
         }
-        match self.files {
-            // The link hears of a batch when it is fsynced.
-            Some(_) => self.work_on_disk(),
-            None => self.signal(),
+        // The link hears of a batch when it is fsynced.
+        if self.files.is_some() {
+            self.work_on_disk();
+        }
+        if self.files.is_none() || matches!(admission, Ok(Admission::Dropped)) {
+            self.signal();
         }
         admission
     }

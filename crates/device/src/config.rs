@@ -205,6 +205,14 @@ pub enum WhenFull {
     Wait,
     /// The oldest batches make way and are reported to the server as dropped: for sources that cannot wait.
     DropOldest,
+    /// Of the least important batches the oldest make way, by what [`Recorder::with_priority`](crate::Recorder::with_priority)
+    /// said of them, and are reported as dropped; so is a batch less important than all that the spool holds, instead of
+    /// being kept. On disk, where whole files are freed, all of one priority that lie in a file go together.
+    ///
+    /// Every run of dropped events between kept ones is a hole in the epoch's sequences, of which the server remembers a
+    /// limited number for ever. Where another one would be the 257th of its epoch, the oldest batches go first, whatever
+    /// their priority: what is important should be rare, or come in large batches.
+    DropLeastImportant,
 }
 
 /// Exponential backoff with full jitter: the n-th wait is random between nothing and `min · 2ⁿ`, at most `max`; during

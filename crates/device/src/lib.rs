@@ -74,6 +74,7 @@ pub use gateway::Gateway;
 pub use identity::{Identity, IdentityError, Role};
 pub use recorder::Recorder;
 pub use spool::Spool;
+pub use spool::priority::Priority;
 pub use watch::{Events, Stats};
 
 pub use icecore_wire::{

@@ -12,6 +12,7 @@ use crate::clock::Stamp;
 use crate::device::Device;
 use crate::error::RecordError;
 use crate::spool::outbox::Admission;
+use crate::spool::priority::Priority;
 use crate::spool::queue::Mark;
 
 /// How long batches are cut at a stretch. Encoding is work without waiting: on a runtime of one thread, who records without
@@ -35,6 +36,15 @@ impl Recorder {
         let open = OpenBatch::new(Arc::clone(device.channel()), schema);
         device.register(&open);
         Self { device, open, turn_began: Instant::now() }
+    }
+
+    /// Says how important the events are when a full spool drops the least important ones
+    /// ([`WhenFull::DropLeastImportant`](crate::WhenFull::DropLeastImportant)). It counts from the next batch on, and stays
+    /// with a batch in a spool on disk.
+    #[must_use]
+    pub fn with_priority(self, priority: Priority) -> Self {
+        self.open.gathering().priority = priority;
+        self
     }
 
     /// The device that the events are of.
@@ -132,6 +142,7 @@ struct Gathering {
     builder: BatchBuilder,
     /// Whether the events' times are uptimes.
     uptime: bool,
+    priority: Priority,
     /// When the first event came.
     since: Option<Instant>,
     /// Whether a task waits to cut what gets old.
@@ -141,8 +152,9 @@ struct Gathering {
 impl OpenBatch {
     fn new(channel: Arc<Channel>, schema: Arc<Schema>) -> Arc<Self> {
         let builder = BatchBuilder::new(Arc::clone(&schema));
-        let gathering = Mutex::new(Gathering { builder, uptime: false, since: None, ageing: false });
-        Arc::new(Self { channel, schema, gathering })
+        let priority = Priority::default();
+        let gathering = Gathering { builder, uptime: false, priority, since: None, ageing: false };
+        Arc::new(Self { channel, schema, gathering: Mutex::new(gathering) })
     }
 
     fn gathering(&self) -> MutexGuard<'_, Gathering> {
@@ -222,7 +234,7 @@ impl OpenBatch {
         while self.try_cut()? == Admission::Full {
             let progress = self.channel.progress.notified();
             // Room may have come up in between.
-            if self.try_cut()? == Admission::Room {
+            if self.try_cut()? != Admission::Full {
                 return Ok(());
             }
             progress.await;
@@ -232,14 +244,16 @@ impl OpenBatch {
 
     fn try_cut(&self) -> Result<Admission, RecordError> {
         let mut gathering = self.gathering();
-        let Gathering { builder, uptime, since, .. } = &mut *gathering;
+        let Gathering { builder, uptime, priority, since, .. } = &mut *gathering;
         if builder.is_empty() {
             return Ok(Admission::Room);
         }
         let count = u32::try_from(builder.len()).expect("a batch has at most MAX_ROWS rows");
-        let (mark, options) = (Mark { uptime: *uptime }, self.options(*uptime));
-        let encode = |first| Ok((count, builder.finish(first, options)?));
-        let cut = self.channel.cut(&self.schema, mark, encode);
+        let (mark, options) = (Mark { uptime: *uptime, priority: *priority }, self.options(*uptime));
+        let cut = self.channel.cut(&self.schema, mark, count, |first| builder.finish(first, options));
+        if matches!(cut, Ok(Admission::Dropped)) {
+            builder.clear();
+        }
         if !matches!(cut, Ok(Admission::Full)) {
             *since = None;
         }

@@ -443,3 +443,18 @@ fn what_is_only_kept_makes_way_in_silence() {
     let bytes: u64 = spool_files(dir.path()).iter().map(|file| fs::metadata(file).unwrap().len()).sum();
     assert!((128 << 10..512 << 10).contains(&bytes), "{bytes} bytes are kept");
 }
+
+#[test]
+fn a_spool_smaller_than_a_file_goes_on_when_it_was_full() {
+    let server = FakeServer::start();
+    let dir = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let config = config(&server).compression(Compression::Off);
+        let device = Device::connect(config, spool(dir.path(), 16 << 10)).unwrap();
+        tokio::time::timeout(PATIENCE, record(&device, 0..10_000)).await.unwrap();
+        device.close(PATIENCE).await.unwrap();
+    });
+    assert_eq!(server.stored("a"), [(0..10_000).into()]);
+    let bytes: u64 = spool_files(dir.path()).iter().map(|file| fs::metadata(file).unwrap().len()).sum();
+    assert!(bytes < 20 << 10, "{bytes} bytes");
+}

@@ -1,6 +1,7 @@
 //! Where recorded batches wait until the server has made them durable.
 //!
 //! - [`class`]: what is live and what is backlog
+//! - [`priority`]: what a full spool lets go of first
 //! - [`queue`]: the unsettled batches of one epoch
 //! - [`outbox`]: those of all epochs of a device, and the bounds on them
 //! - [`rebase`]: how batches from before there was a clock get their times
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 pub(crate) mod class;
 pub(crate) mod disk;
 pub(crate) mod outbox;
+pub(crate) mod priority;
 pub(crate) mod queue;
 pub(crate) mod rebase;
 

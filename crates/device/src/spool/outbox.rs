@@ -52,7 +52,10 @@ enum Backing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admission {
     Room,
+    /// Not now.
     Full,
+    /// Never: it is less important than all that is held. It got its sequences and was dropped.
+    Dropped,
 }
 
 impl Outbox {
@@ -152,18 +155,14 @@ impl Outbox {
         report: &mut Report,
     ) {
         let (first, length) = (self.current().next_sequence, payload.len());
-        let epoch = self.current().epoch;
+        let (epoch, range) = (self.current().epoch, first..first + u64::from(count));
         let (place, state) = match &mut self.backing {
             Backing::Memory { .. } => (Place::default(), State::Waiting),
-            Backing::Disk(index) => {
-                let end = first + u64::from(count);
-                (index.append(epoch, &schema, &payload, mark, end), State::Unsynced)
-            }
+            Backing::Disk(index) => (index.append(&schema, &payload, mark, &range), State::Unsynced),
         };
         let length = u32::try_from(length).expect("a payload is at most MAX_BATCH_BYTES");
         let payload = Some(payload);
         let batch = Queued { first, count, length, schema, payload, place, mark, state, sent_before: false };
-        let range = batch.range();
         self.current().push(batch);
         if let Some(level) = self.current().known_ahead(&range) {
             self.reached(epoch, level, &range.into(), Instant::now(), report);

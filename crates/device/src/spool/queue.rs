@@ -1,8 +1,10 @@
 //! The batches of one epoch that the server has not settled yet.
 //!
 //! - [`entry`]: one batch
+//! - [`dropping`]: which of them a full spool lets go of
 //! - [`ending`]: how they end: settled, or kept until they are archived
 
+mod dropping;
 mod ending;
 mod entry;
 
@@ -13,9 +15,11 @@ use std::time::Instant;
 use icecore_wire::{Attached, Epoch, Level, Payload, SequenceRanges};
 
 use super::class::{ByClass, Class};
+use super::priority::ByPriority;
 use super::rebase::Rebase;
 use crate::clock::Boot;
 
+pub(crate) use dropping::MAX_HOLES;
 pub(crate) use entry::{Mark, Outgoing, Place, Queued, State};
 
 /// What the connection knows about the epoch.
@@ -78,7 +82,9 @@ pub(crate) struct EpochQueue {
     /// Payload bytes in memory.
     held: ByClass,
     deferred: usize,
-    unsettled: usize,
+    unsettled: ByPriority<usize>,
+    /// Before this sequence there are no unsettled batches of the priority: where to look for its oldest.
+    oldest: ByPriority<u64>,
     /// Batches that are durable and not archived.
     kept: usize,
 }
@@ -103,7 +109,8 @@ impl EpochQueue {
             cursor: ByClass::default(),
             held: ByClass::default(),
             deferred: 0,
-            unsettled: 0,
+            unsettled: ByPriority::default(),
+            oldest: ByPriority::default(),
             kept: 0,
         }
     }
@@ -112,7 +119,7 @@ impl EpochQueue {
     pub(crate) fn push(&mut self, batch: Queued) {
         debug_assert!(batch.first >= self.next_sequence, "batches are cut in order");
         self.next_sequence = batch.end();
-        self.unsettled += 1;
+        self.unsettled[batch.mark.priority] += 1;
         self.held[Class::Live] += batch.held();
         self.entries.push_back(batch);
     }
@@ -128,7 +135,7 @@ impl EpochQueue {
             return false;
         }
         let bytes: usize = self.iter().take(LITTLE_BATCHES).map(|batch| batch.length as usize).sum();
-        self.unsettled > LITTLE_BATCHES || bytes > LITTLE_BYTES
+        self.unsettled() > LITTLE_BATCHES || bytes > LITTLE_BYTES
     }
 
     /// Everything that waits becomes backlog; what is cut from here on is live. Nothing is on its way yet.
@@ -194,7 +201,7 @@ impl EpochQueue {
 
     /// Batches that are not settled.
     pub(crate) fn unsettled(&self) -> usize {
-        self.unsettled
+        self.unsettled.iter().sum()
     }
 
     /// When the server is to hear of this epoch, if it has anything to say.
@@ -210,7 +217,7 @@ impl EpochQueue {
 
     /// Whether there is nothing to tell the server now.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.unsettled == 0 && self.dropped.is_empty()
+        self.unsettled() == 0 && self.dropped.is_empty()
     }
 
     /// Whether the server need not hear of this epoch any more, nor this side of it.
@@ -369,18 +376,6 @@ impl EpochQueue {
             }
         }
         in_flight
-    }
-
-    /// The oldest batch that is not on its way, or the oldest of all if all are.
-    pub(crate) fn oldest_to_drop(&self) -> Option<&Queued> {
-        self.iter().find(|entry| !matches!(entry.state, State::Sent(_))).or_else(|| self.iter().next())
-    }
-
-    /// Gives up the batches within `range`, to be reported as dropped. Returns the bytes that were in flight.
-    pub(crate) fn give_up(&mut self, range: &Range<u64>, done: impl FnMut(&Queued)) -> ByClass {
-        self.dropped.insert(range.clone());
-        self.unreported.insert(range.clone());
-        self.settle(range, done)
     }
 
     /// The connection is gone: everything unsettled is to be sent again. Returns the bytes that were in flight.

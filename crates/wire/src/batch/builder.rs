@@ -62,6 +62,11 @@ impl BatchBuilder {
         self.rows.clear();
         Ok(payload)
     }
+
+    /// Forgets the waiting events.
+    pub fn clear(&mut self) {
+        self.rows.clear();
+    }
 }
 
 /// Plain columns that grow.

@@ -31,7 +31,8 @@ pub(crate) struct SpoolFiles {
     lock: Option<File>,
     /// The epochs of the files, by number: needed to check frames.
     files: HashMap<u64, FileId>,
-    newest: Option<(FileId, File)>,
+    /// The one that was written to last.
+    open: Option<(FileId, File)>,
     rejected_bytes: u64,
     /// The next fsync fails, as on a disk that does.
     #[cfg(test)]
@@ -67,14 +68,15 @@ impl SpoolFiles {
             Some((epoch, next_sequence)) => recovery::resume(&mut queues, epoch, next_sequence),
             None => queues.push(EpochQueue::new(Epoch::random(), 0)),
         }
+        let epoch = queues.last().expect("one was pushed, or moved to the end").epoch;
         let known = files.iter().map(|file| (file.id.number, file.id)).collect();
-        let mut index = DiskIndex::new(files, max_bytes, sync_every, boot);
+        let mut index = DiskIndex::new(files, epoch, max_bytes, sync_every, boot);
         index.free_settled();
         let files = Self {
             dir: dir.to_owned(),
             lock: Some(lock),
             files: known,
-            newest: None,
+            open: None,
             rejected_bytes: 0,
             #[cfg(test)]
             fail_fsync: false,
@@ -99,6 +101,8 @@ impl SpoolFiles {
             done.fsyncs += 2;
         }
         for file in &work.frees {
+            // What is open is not gone.
+            self.open.take_if(|(open, _)| open == file);
             let path = file_path(&self.dir, file.number);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -130,12 +134,12 @@ impl SpoolFiles {
             }
             let path = file_path(&self.dir, file.number);
             let created = run[0].offset == 0;
-            let handle = match &self.newest {
+            let handle = match &self.open {
                 Some((id, handle)) if *id == file => handle,
                 _ => {
                     let handle = OpenOptions::new().create_new(created).write(true).open(&path);
                     self.files.insert(file.number, file);
-                    &self.newest.insert((file, handle.map_err(failed(&path, "open"))?)).1
+                    &self.open.insert((file, handle.map_err(failed(&path, "open"))?)).1
                 }
             };
             handle.write_all_at(&bytes, run[0].offset).map_err(failed(&path, "write"))?;
@@ -184,12 +188,7 @@ impl SpoolFiles {
     /// Writes the marker that lets the next run go on with `epoch` at `next_sequence`, and lets others open the spool.
     pub(crate) fn close(&mut self, epoch: Epoch, next_sequence: u64) -> Result<(), SpoolError> {
         let Some(_lock) = self.lock.take() else { return Ok(()) };
-        let newest = self.files.values().max_by_key(|file| file.number);
-        match newest.filter(|file| file.epoch == epoch) {
-            Some(file) => marker::leave(&self.dir, *file, next_sequence),
-            // Nothing was ever written in this epoch: it need not go on.
-            None => Ok(()),
-        }
+        marker::leave(&self.dir, epoch, self.files.values().copied(), next_sequence)
     }
 }
 

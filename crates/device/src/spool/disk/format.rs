@@ -6,14 +6,16 @@
 //! |---|---|---|
 //! | 0 | 1 | kind: 1 start, 2 schema, 3 batch, 4 dropped |
 //! | 1 | 1 | of a batch: 1 = its event times are uptimes, nanoseconds since the start of the boot; otherwise 0 |
-//! | 2 | 2 | zero |
+//! | 2 | 1 | of a batch: its priority as a signed number, from -2 to 2; otherwise 0, which is also what older files have |
+//! | 3 | 1 | zero |
 //! | 4 | 4 | payload length without padding |
 //! | 8 | 4 | CRC32C over epoch and number of the file, bytes 0–8 of the header, and payload |
 //! | 12 | 4 | zero |
 //!
 //! The first frame is a start: magic, version, the file's epoch and number, and the id of the boot in which it was begun (16
 //! bytes, which the oldest files lack). The CRC covers both, so that a frame left over
-//! from another file is never taken for one of this. A schema precedes the first batch that needs it; a dropped frame
+//! from another file is never taken for one of this. The batches of a file have one priority and ascending sequences; an
+//! epoch's files together hold each sequence once, in no order between files of different priorities. A schema precedes the first batch that needs it; a dropped frame
 //! holds an epoch and the ranges of it that were given up and that the server had not settled then. Integers are
 //! little-endian.
 //!
@@ -23,6 +25,7 @@ use crc_fast::{CrcAlgorithm, Digest as Crc};
 use icecore_wire::{Epoch, SequenceRanges};
 
 use crate::clock::Boot;
+use crate::spool::priority::Priority;
 use crate::spool::queue::Mark;
 
 pub(super) const FRAME_HEADER: usize = 16;
@@ -62,7 +65,7 @@ pub(super) const fn frame_bytes(length: usize) -> usize {
 pub(super) fn write_frame(file: FileId, kind: Kind, mark: Mark, payload: &[u8], out: &mut Vec<u8>) {
     let length = u32::try_from(payload.len()).expect("a spool frame is at most a batch long");
     let start = out.len();
-    out.extend_from_slice(&[kind as u8, mark.uptime.into(), 0, 0]);
+    out.extend_from_slice(&[kind as u8, mark.uptime.into(), mark.priority.byte(), 0]);
     out.extend_from_slice(&length.to_le_bytes());
     let crc = checksum(file, &out[start..], payload);
     out.extend_from_slice(&crc.to_le_bytes());
@@ -119,7 +122,7 @@ pub(super) fn read_frame(file: FileId, bytes: &[u8]) -> Option<(Kind, &[u8])> {
 
 /// What the header of an intact frame says beside its kind and length.
 pub(super) fn read_mark(frame: &[u8]) -> Mark {
-    Mark { uptime: frame[1] != 0 }
+    Mark { uptime: frame[1] != 0, priority: Priority::of(frame[2]) }
 }
 
 /// The payload of a dropped frame.
@@ -170,7 +173,7 @@ mod tests {
     #[test]
     fn a_frame_of_another_file_is_not_taken() {
         let mut bytes = Vec::new();
-        let mark = Mark { uptime: true };
+        let mark = Mark { uptime: true, priority: Priority::Low };
         write_frame(file(), Kind::Batch, mark, b"x", &mut bytes);
         assert_eq!(read_mark(&bytes), mark);
         assert_eq!(read_frame(FileId { number: 10, ..file() }, &bytes), None);

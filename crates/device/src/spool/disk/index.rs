@@ -1,6 +1,10 @@
 //! What lies in which spool file, and what has to be done with the files next.
+//!
+//! A full spool drops whole files, because bytes come free with a file only. So that it can drop by priority, batches of
+//! different priorities do not share a file: one is open, that is, appended to, for each.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +14,8 @@ use super::format::{FRAME_HEADER, FileId, Kind, dropped_payload, frame_bytes, st
 use crate::clock::Boot;
 use crate::spool::class::Class;
 use crate::spool::outbox::CACHE_BYTES;
-use crate::spool::queue::{Attachment, EpochQueue, Mark, Place};
+use crate::spool::priority::{ByPriority, Priority};
+use crate::spool::queue::{Attachment, EpochQueue, MAX_HOLES, Mark, Place};
 use crate::spool::rebase::Rebases;
 
 /// A file is at most this fraction of the spool: what is freed at once, and what a full spool drops at once.
@@ -18,11 +23,19 @@ const FILES_PER_SPOOL: u64 = 16;
 const MIN_FILE_BYTES: u64 = 64 << 10;
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
+/// Disjoint ranges of sequences in a file, where batches of other priorities lie between: as many holes as dropping it may
+/// make. A quarter of what an epoch may have, so that some files can be dropped.
+const MAX_FILE_RUNS: usize = MAX_HOLES / 4;
+
 /// The files of a spool as they will be when all work is done.
 #[derive(Debug)]
 pub(crate) struct DiskIndex {
-    /// In order of number; the last one is appended to and never freed.
+    /// Where new batches go.
+    epoch: Epoch,
+    /// In order of number. The last one is never freed: no number is used twice.
     files: VecDeque<FileIndex>,
+    /// The numbers of those that are appended to.
+    open: ByPriority<Option<u64>>,
     next_number: u64,
     used: u64,
     max_bytes: u64,
@@ -40,6 +53,8 @@ pub(crate) struct DiskIndex {
     busy: bool,
     /// Drops are to be written again: new ones, or those in a file that is about to go.
     drops: bool,
+    /// Drops are to be written again when somebody waits for the disk.
+    drops_later: bool,
 }
 
 #[derive(Debug)]
@@ -50,6 +65,25 @@ pub(super) struct FileIndex {
     /// Batches in it that are not settled.
     pub(super) live: usize,
     pub(super) schemas: Vec<SchemaId>,
+    /// Of its batches.
+    pub(super) priority: Priority,
+    /// Disjoint ranges of sequences that were appended.
+    pub(super) runs: usize,
+    /// The sequence after its last batch.
+    pub(super) end: u64,
+}
+
+impl FileIndex {
+    pub(super) fn new(id: FileId, boot: Option<Boot>) -> Self {
+        let (priority, schemas) = (Priority::default(), Vec::new());
+        Self { id, boot, bytes: 0, live: 0, schemas, priority, runs: 0, end: 0 }
+    }
+
+    /// A batch with these sequences was appended.
+    pub(super) fn appended(&mut self, range: &Range<u64>) {
+        self.runs += usize::from(self.runs == 0 || range.start != self.end);
+        self.end = range.end;
+    }
 }
 
 /// What is to be done with files, in this order.
@@ -111,13 +145,25 @@ pub(super) struct Rejected {
 }
 
 impl DiskIndex {
-    /// The index over files found, in order of number.
-    pub(super) fn new(files: VecDeque<FileIndex>, max_bytes: u64, sync_every: Duration, boot: Boot) -> Self {
+    /// The index over files found, in order of number; new batches are `epoch`'s.
+    pub(super) fn new(
+        files: VecDeque<FileIndex>,
+        epoch: Epoch,
+        max_bytes: u64,
+        sync_every: Duration,
+        boot: Boot,
+    ) -> Self {
         let used = files.iter().map(|file| file.bytes).sum();
         let next_number = files.back().map_or(0, |file| file.id.number + 1);
+        let mut open = ByPriority::default();
+        for file in files.iter().filter(|file| file.id.epoch == epoch) {
+            open[file.priority] = Some(file.id.number);
+        }
         let work = Work::default();
         Self {
+            epoch,
             files,
+            open,
             next_number,
             used,
             max_bytes,
@@ -129,16 +175,18 @@ impl DiskIndex {
             work,
             busy: false,
             drops: false,
+            drops_later: false,
         }
-    }
-
-    /// The number of the file that is appended to, if there is one.
-    pub(crate) fn newest_file(&self) -> Option<u64> {
-        self.files.back().map(|file| file.id.number)
     }
 
     pub(crate) fn is_full(&self) -> bool {
         self.used >= self.max_bytes
+    }
+
+    /// Bytes of all files.
+    #[cfg(test)]
+    pub(crate) fn used(&self) -> u64 {
+        self.used
     }
 
     /// Payload bytes appended and not fsynced yet.
@@ -146,69 +194,73 @@ impl DiskIndex {
         self.unsynced
     }
 
-    /// Appends a batch of `epoch` that ends at sequence `end`; returns where its payload will lie.
+    /// Appends a batch with the sequences `range`; returns where its payload will lie.
     pub(crate) fn append(
         &mut self,
-        epoch: Epoch,
         schema: &Arc<Schema>,
         payload: &Payload,
         mark: Mark,
-        end: u64,
+        range: &Range<u64>,
     ) -> Place {
         let room_for = frame_bytes(payload.len()) + frame_bytes(schema.canonical().len());
-        let file = self.file_for(epoch, room_for);
-        if !file.schemas.contains(&schema.id()) {
-            file.schemas.push(schema.id());
-            self.write(Kind::Schema, Mark::default(), Content::Owned(schema.canonical().to_vec()));
+        let index = self.file_for(mark.priority, room_for);
+        if !self.files[index].schemas.contains(&schema.id()) {
+            self.files[index].schemas.push(schema.id());
+            self.write(index, Kind::Schema, Mark::default(), Content::Owned(schema.canonical().to_vec()));
         }
-        let (number, frame) = self.write(Kind::Batch, mark, Content::Shared(payload.clone()));
-        self.newest().live += 1;
+        let frame = self.write(index, Kind::Batch, mark, Content::Shared(payload.clone()));
+        let file = &mut self.files[index];
+        file.live += 1;
+        file.appended(range);
         self.unsynced += payload.len();
         self.work.appended += payload.len();
-        self.work.synced = Some((epoch, end));
-        Place { segment: number, offset: frame + FRAME_HEADER as u64 }
+        self.work.synced = Some((self.epoch, range.end));
+        Place { segment: file.id.number, offset: frame + FRAME_HEADER as u64 }
     }
 
-    /// The file that takes another `bytes` of `epoch`.
-    fn file_for(&mut self, epoch: Epoch, bytes: usize) -> &mut FileIndex {
+    /// Which file takes another `bytes` of a priority.
+    fn file_for(&mut self, priority: Priority, bytes: usize) -> usize {
         let limit = (self.max_bytes / FILES_PER_SPOOL).clamp(MIN_FILE_BYTES, MAX_FILE_BYTES);
-        let fits = |file: &FileIndex| file.id.epoch == epoch && file.bytes + bytes as u64 <= limit;
-        if !self.files.back().is_some_and(fits) {
-            let id = FileId { epoch, number: self.next_number };
-            self.next_number += 1;
-            self.files.push_back(FileIndex {
-                id,
-                boot: Some(self.boot),
-                bytes: 0,
-                live: 0,
-                schemas: Vec::new(),
-            });
-            self.write(Kind::Start, Mark::default(), Content::Owned(start_payload(id, self.boot)));
-            self.free_settled();
+        let fits = |file: &FileIndex| file.bytes + bytes as u64 <= limit && file.runs < MAX_FILE_RUNS;
+        match self.open[priority].and_then(|number| self.find(number)) {
+            Some(index) if fits(&self.files[index]) => index,
+            _ => {
+                self.begin_file(priority);
+                // What it follows may go now, which moves it.
+                self.free_settled();
+                self.files.len() - 1
+            }
         }
-        self.newest()
     }
 
-    fn newest(&mut self) -> &mut FileIndex {
-        self.files.back_mut().expect("a file was made before anything is written to it")
+    fn begin_file(&mut self, priority: Priority) {
+        let id = FileId { epoch: self.epoch, number: self.next_number };
+        self.next_number += 1;
+        self.open[priority] = Some(id.number);
+        self.files.push_back(FileIndex { priority, ..FileIndex::new(id, Some(self.boot)) });
+        let start = start_payload(id, self.boot);
+        self.write(self.files.len() - 1, Kind::Start, Mark::default(), Content::Owned(start));
     }
 
-    /// Plans a frame at the end of the newest file; returns the file's number and the frame's offset.
-    fn write(&mut self, kind: Kind, mark: Mark, content: Content) -> (u64, u64) {
+    fn find(&self, number: u64) -> Option<usize> {
+        self.files.binary_search_by_key(&number, |file| file.id.number).ok()
+    }
+
+    /// Plans a frame at the end of a file; returns its offset.
+    fn write(&mut self, index: usize, kind: Kind, mark: Mark, content: Content) -> u64 {
         let bytes = frame_bytes(content.bytes().len()) as u64;
-        let file = self.newest();
+        let file = &mut self.files[index];
         let (id, offset) = (file.id, file.bytes);
         file.bytes += bytes;
         self.used += bytes;
         self.work.appends.push(Append { file: id, offset, kind, mark, content });
-        (id.number, offset)
+        offset
     }
 
     /// Batches in these files were settled; frees files without any left.
     pub(crate) fn settled(&mut self, places: &[u64]) {
         for number in places {
-            let found = self.files.binary_search_by_key(number, |file| file.id.number);
-            let index = found.expect("a file with unsettled batches is not freed");
+            let index = self.find(*number).expect("a file with unsettled batches is not freed");
             self.files[index].live -= 1;
         }
         if !places.is_empty() {
@@ -216,12 +268,13 @@ impl DiskIndex {
         }
     }
 
-    /// Frees every file but the newest that holds no unsettled batch.
+    /// Frees every file that holds no unsettled batch and is not appended to.
     pub(super) fn free_settled(&mut self) {
-        let Self { files, used, work, drops, .. } = self;
+        let Self { files, open, used, work, drops, .. } = self;
         let newest = files.back().map(|file| file.id);
         files.retain(|file| {
-            let keep = file.live > 0 || Some(file.id) == newest;
+            let keep =
+                file.live > 0 || Some(file.id) == newest || open[file.priority] == Some(file.id.number);
             if !keep {
                 *used -= file.bytes;
                 work.frees.push(file.id);
@@ -231,9 +284,39 @@ impl DiskIndex {
         });
     }
 
+    /// Frees the files that are appended to and hold no unsettled batch, to go on in new ones. Returns whether there are
+    /// any.
+    pub(crate) fn free_idle(&mut self) -> bool {
+        let before = self.used;
+        // There is always a newest file: one that never held a batch is as good as the next.
+        if let Some(newest) = self.files.back().filter(|file| file.live == 0 && file.runs > 0) {
+            self.begin_file(newest.priority);
+        }
+        let newest = self.files.back().map(|file| file.id.number);
+        let live = |number: &u64| self.find(*number).is_some_and(|index| self.files[index].live > 0);
+        let mut open = self.open;
+        for file in open.iter_mut().filter(|file| **file != newest && !file.as_ref().is_some_and(live)) {
+            *file = None;
+        }
+        self.open = open;
+        self.free_settled();
+        self.used < before
+    }
+
+    /// Which of these files has the lowest last sequence.
+    pub(crate) fn first_to_end(&self, numbers: impl Iterator<Item = u64>) -> Option<(u64, u64)> {
+        let files = numbers.filter_map(|number| self.find(number)).map(|index| &self.files[index]);
+        files.min_by_key(|file| file.end).map(|file| (file.id.number, file.end))
+    }
+
     /// New drops are to be made durable.
     pub(crate) fn note_drops(&mut self) {
         self.drops = true;
+    }
+
+    /// New drops are to be made durable some time: until then they come up as [lost](EpochQueue::lost).
+    pub(crate) fn note_drops_later(&mut self) {
+        self.drops_later = true;
     }
 
     /// Keeps what is known of clocks; somebody waits for it.
@@ -249,6 +332,7 @@ impl DiskIndex {
 
     /// What waits for its fsync is not to wait any longer.
     pub(crate) fn sync_now(&mut self) {
+        self.drops |= self.drops_later;
         self.urgent = self.has_writes();
     }
 
@@ -291,7 +375,10 @@ impl DiskIndex {
             }
             self.urgent = false;
             self.next_sync = (!self.sync_every.is_zero()).then(|| now + self.sync_every);
-            std::mem::take(&mut self.work)
+            let mut work = std::mem::take(&mut self.work);
+            // Each file is written and fsynced once.
+            work.appends.sort_by_key(|append| append.file.number);
+            work
         } else {
             Work { rejected: std::mem::take(&mut self.work.rejected), ..Work::default() }
         };
@@ -302,11 +389,13 @@ impl DiskIndex {
 
     /// Everything that the server has not yet settled as dropped, in one place: older frames may go with their files.
     fn write_drops(&mut self, queues: &[EpochQueue]) {
-        let Some(current) = queues.last() else { return };
+        self.drops_later = false;
         for queue in queues.iter().filter(|queue| !queue.dropped.is_empty()) {
             let payload = dropped_payload(queue.epoch, &queue.dropped);
-            self.file_for(current.epoch, frame_bytes(payload.len()));
-            self.write(Kind::Dropped, Mark::default(), Content::Owned(payload));
+            let newest = self.files.back().filter(|file| file.id.epoch == self.epoch);
+            let priority = newest.map_or(Priority::default(), |file| file.priority);
+            let index = self.file_for(priority, frame_bytes(payload.len()));
+            self.write(index, Kind::Dropped, Mark::default(), Content::Owned(payload));
         }
     }
 

@@ -2,14 +2,15 @@
 //!
 //! Sequences of an epoch must never be given out twice. A process that was killed may have given out some that never
 //! reached the disk; a copy of a spool would give out the same ones as the original. So an epoch goes on only when a
-//! marker says that it was closed after everything was fsynced, and when the newest file is, by device, inode and change
-//! time, the very file that was closed, in the same boot of the same machine. A copied file has another inode, one that
+//! marker says that it was closed after everything was fsynced, and when its files are, by device, inode and change
+//! time, the very files that were closed, in the same boot of the same machine. A copied file has another inode, one that
 //! was restored in place another change time, and the image of a whole disk runs in another boot. Whatever cannot be
 //! told (no boot id, say) means a new epoch, which costs a few bytes.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -25,12 +26,15 @@ const MARKER: &str = "closed";
 const NEW_MARKER: &str = "closed.new";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// Leaves the marker over the newest file, with all of its content fsynced.
-pub(super) fn leave(dir: &Path, newest: FileId, next_sequence: u64) -> Result<(), SpoolError> {
-    let path = file_path(dir, newest.number);
-    let Some(text) = render(&path, newest, next_sequence).map_err(failed(&path, "stat"))? else {
-        return Ok(());
-    };
+/// Leaves the marker over `epoch`'s files of those in `files`, with all of their content fsynced. If it has none, nothing
+/// was ever written in it, and it need not go on.
+pub(super) fn leave(
+    dir: &Path,
+    epoch: Epoch,
+    files: impl Iterator<Item = FileId>,
+    next_sequence: u64,
+) -> Result<(), SpoolError> {
+    let Some(text) = render(dir, epoch, files, next_sequence)? else { return Ok(()) };
     let new = dir.join(NEW_MARKER);
     let write = || {
         let mut file = File::create(&new)?;
@@ -53,28 +57,40 @@ pub(super) fn take(dir: &Path, files: &VecDeque<FileIndex>) -> Result<Option<(Ep
     };
     fs::remove_file(&path).map_err(failed(&path, "remove"))?;
     sync_dir(dir)?;
-    let Some(newest) = files.back().map(|file| file.id) else { return Ok(None) };
+    let Some(epoch) = files.back().map(|file| file.id.epoch) else { return Ok(None) };
     let Some(next_sequence) = next_sequence_of(&text) else { return Ok(None) };
-    let newest_path = file_path(dir, newest.number);
-    let expected = render(&newest_path, newest, next_sequence).map_err(failed(&newest_path, "stat"))?;
-    Ok((expected.as_deref() == Some(&text)).then_some((newest.epoch, next_sequence)))
+    let expected = render(dir, epoch, files.iter().map(|file| file.id), next_sequence)?;
+    Ok((expected.as_deref() == Some(&text)).then_some((epoch, next_sequence)))
 }
 
-/// The marker over the file at `path` as it is now. `None` where the boot cannot be told.
-fn render(path: &Path, file: FileId, next_sequence: u64) -> io::Result<Option<String>> {
-    let Ok(boot) = fs::read_to_string(BOOT_ID) else { return Ok(None) };
-    let meta = fs::metadata(path)?;
-    let body = format!(
-        "next {next_sequence}\nepoch {}\nfile {} device {} inode {} changed {}.{:09} bytes {}\nboot {}\n",
-        file.epoch,
-        file.number,
-        meta.dev(),
-        meta.ino(),
-        meta.ctime(),
-        meta.ctime_nsec(),
-        meta.len(),
-        boot.trim(),
-    );
+/// The marker over `epoch`'s files as they are now. `None` if it has none, or where the boot cannot be told.
+fn render(
+    dir: &Path,
+    epoch: Epoch,
+    files: impl Iterator<Item = FileId>,
+    next_sequence: u64,
+) -> Result<Option<String>, SpoolError> {
+    let mut numbers: Vec<_> = files.filter(|file| file.epoch == epoch).map(|file| file.number).collect();
+    let Some(boot) = fs::read_to_string(BOOT_ID).ok().filter(|_| !numbers.is_empty()) else {
+        return Ok(None);
+    };
+    numbers.sort_unstable();
+    let mut body = format!("next {next_sequence}\nepoch {epoch}\n");
+    for number in numbers {
+        let path = file_path(dir, number);
+        let meta = fs::metadata(&path).map_err(failed(&path, "stat"))?;
+        // Writing to memory does not fail.
+        let _ = writeln!(
+            body,
+            "file {number} device {} inode {} changed {}.{:09} bytes {}",
+            meta.dev(),
+            meta.ino(),
+            meta.ctime(),
+            meta.ctime_nsec(),
+            meta.len(),
+        );
+    }
+    let _ = writeln!(body, "boot {}", boot.trim());
     let check = checksum(CrcAlgorithm::Crc32Iscsi, body.as_bytes());
     Ok(Some(format!("{body}check {check:08x}\n")))
 }

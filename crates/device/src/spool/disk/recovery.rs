@@ -12,6 +12,7 @@ use super::format::{
     FRAME_HEADER, FileId, Kind, frame_bytes, read_dropped, read_frame, read_mark, read_start,
 };
 use super::index::FileIndex;
+use crate::clock::Boot;
 use crate::error::SpoolError;
 use crate::spool::queue::{EpochQueue, Mark, Place, Queued, State};
 
@@ -27,7 +28,7 @@ pub(super) struct Recovered {
 /// file of a run that was killed it is a batch that was never fsynced, hence never sent; elsewhere it is damage, and the
 /// sequences that went with it come up as [lost](EpochQueue::lost) when the server tells what it has.
 pub(super) fn recover(dir: &Path) -> Result<Recovered, SpoolError> {
-    let mut found = Recovered { queues: Vec::new(), files: VecDeque::new() };
+    let (mut epochs, mut files) = (Vec::new(), VecDeque::new());
     let mut dropped = Vec::new();
     for path in spool_files(dir)? {
         let bytes = fs::read(&path).map_err(failed(&path, "read"))?;
@@ -40,28 +41,59 @@ pub(super) fn recover(dir: &Path) -> Result<Recovered, SpoolError> {
         };
         // A killed process may have written what it did not fsync: it counts from here on, so it is made durable now.
         File::open(&path).and_then(|file| file.sync_data()).map_err(failed(&path, "fsync"))?;
-        let mut reader = FileReader { id, bytes: &bytes, offset: 0, schemas: HashMap::new() };
-        let queue = queue_of(&mut found.queues, id.epoch);
-        queue.boot = boot;
-        let (live, drops) = reader.read_into(queue);
+        let mut reader = FileReader::new(id, boot, &bytes);
+        let found = found_of(&mut epochs, id.epoch);
+        found.queue.boot = boot;
+        dropped.extend(reader.read_into(&mut found.batches));
         if reader.offset < bytes.len() {
             let offset = reader.offset;
             tracing::warn!(path = %path.display(), offset, length = bytes.len(), "spool file ends in an incomplete frame");
         }
-        dropped.extend(drops);
-        let schemas = reader.schemas.into_keys().collect();
-        found.files.push_back(FileIndex { id, boot, bytes: bytes.len() as u64, live, schemas });
+        files.push_back(reader.into_index());
     }
     for (epoch, ranges) in dropped {
-        let queue = queue_of(&mut found.queues, epoch);
-        queue.next_sequence = queue.next_sequence.max(ranges.next());
+        let queue = &mut found_of(&mut epochs, epoch).queue;
         queue.dropped.insert_all(&ranges);
     }
-    found.queues.retain(|queue| !queue.is_done());
-    for queue in &mut found.queues {
-        queue.rewind();
+    let mut queues: Vec<_> = epochs.into_iter().map(Found::into_queue).collect();
+    queues.retain(|queue| !queue.is_done());
+    for batch in queues.iter().flat_map(EpochQueue::present) {
+        let index = files.binary_search_by_key(&batch.place.segment, |file: &FileIndex| file.id.number);
+        files[index.expect("a batch was read from a file")].live += 1;
     }
-    Ok(found)
+    Ok(Recovered { queues, files })
+}
+
+/// An epoch as it is read.
+struct Found {
+    queue: EpochQueue,
+    /// In order of their files.
+    batches: Vec<Queued>,
+}
+
+impl Found {
+    /// With its batches in order, to be sent anew.
+    fn into_queue(self) -> EpochQueue {
+        let Self { mut queue, mut batches } = self;
+        batches.sort_by_key(|batch| batch.first);
+        for batch in batches {
+            // Sequences are given once; anything else is not ours.
+            if batch.first >= queue.next_sequence {
+                queue.push(batch);
+            }
+        }
+        queue.next_sequence = queue.next_sequence.max(queue.dropped.next());
+        queue.rewind();
+        queue
+    }
+}
+
+fn found_of(epochs: &mut Vec<Found>, epoch: Epoch) -> &mut Found {
+    let index = epochs.iter().position(|found| found.queue.epoch == epoch).unwrap_or_else(|| {
+        epochs.push(Found { queue: EpochQueue::new(epoch, 0), batches: Vec::new() });
+        epochs.len() - 1
+    });
+    &mut epochs[index]
 }
 
 /// Moves the queue of `epoch` to the end, to go on at `next_sequence`.
@@ -72,14 +104,6 @@ pub(super) fn resume(queues: &mut Vec<EpochQueue>, epoch: Epoch, next_sequence: 
     };
     queue.next_sequence = next_sequence;
     queues.push(queue);
-}
-
-fn queue_of(queues: &mut Vec<EpochQueue>, epoch: Epoch) -> &mut EpochQueue {
-    let index = queues.iter().position(|queue| queue.epoch == epoch).unwrap_or_else(|| {
-        queues.push(EpochQueue::new(epoch, 0));
-        queues.len() - 1
-    });
-    &mut queues[index]
 }
 
 fn spool_files(dir: &Path) -> Result<Vec<PathBuf>, SpoolError> {
@@ -93,20 +117,28 @@ fn spool_files(dir: &Path) -> Result<Vec<PathBuf>, SpoolError> {
 }
 
 struct FileReader<'a> {
-    id: FileId,
+    index: FileIndex,
     bytes: &'a [u8],
     /// Of the next frame.
     offset: usize,
     schemas: HashMap<SchemaId, Arc<Schema>>,
 }
 
-impl FileReader<'_> {
-    /// Adds the file's batches to its epoch's `queue`; returns their number, and what was dropped of any epoch.
-    fn read_into(&mut self, queue: &mut EpochQueue) -> (usize, Vec<(Epoch, SequenceRanges)>) {
-        let (mut live, mut dropped) = (0, Vec::new());
-        while let Some((kind, payload)) = read_frame(self.id, &self.bytes[self.offset..]) {
-            let mark = read_mark(&self.bytes[self.offset..]);
-            let place = Place { segment: self.id.number, offset: (self.offset + FRAME_HEADER) as u64 };
+impl<'a> FileReader<'a> {
+    fn new(id: FileId, boot: Option<Boot>, bytes: &'a [u8]) -> Self {
+        Self { index: FileIndex::new(id, boot), bytes, offset: 0, schemas: HashMap::new() }
+    }
+
+    /// Adds the file's batches to its epoch's; returns what was dropped of any epoch.
+    fn read_into(&mut self, batches: &mut Vec<Queued>) -> Vec<(Epoch, SequenceRanges)> {
+        let mut dropped = Vec::new();
+        // Of a torn frame the padding alone may be missing.
+        while let Some(rest) = self.bytes.get(self.offset..)
+            && let Some((kind, payload)) = read_frame(self.index.id, rest)
+        {
+            let mark = read_mark(rest);
+            let offset = (self.offset + FRAME_HEADER) as u64;
+            let place = Place { segment: self.index.id.number, offset };
             match kind {
                 Kind::Start => {}
                 Kind::Schema => {
@@ -115,12 +147,13 @@ impl FileReader<'_> {
                 }
                 Kind::Batch => {
                     let Some(batch) = self.batch(payload, place, mark) else { break };
-                    // Files of an epoch hold ascending sequences; anything else is not ours.
-                    if batch.first < queue.next_sequence {
+                    // A file holds ascending sequences; anything else is not ours.
+                    if batch.first < self.index.end {
                         break;
                     }
-                    queue.push(batch);
-                    live += 1;
+                    self.index.priority = mark.priority;
+                    self.index.appended(&batch.range());
+                    batches.push(batch);
                 }
                 Kind::Dropped => {
                     let Some(drop) = read_dropped(payload) else { break };
@@ -129,7 +162,13 @@ impl FileReader<'_> {
             }
             self.offset += frame_bytes(payload.len());
         }
-        (live, dropped)
+        dropped
+    }
+
+    /// The file without the [live](FileIndex::live) batches, which are counted when it is known which of them are ours.
+    fn into_index(self) -> FileIndex {
+        let schemas = self.schemas.into_keys().collect();
+        FileIndex { bytes: self.bytes.len() as u64, schemas, ..self.index }
     }
 
     fn batch(&self, payload: &[u8], place: Place, mark: Mark) -> Option<Queued> {

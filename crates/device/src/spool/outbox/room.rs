@@ -1,21 +1,26 @@
 //! What a full spool lets go of.
 
 use std::collections::HashSet;
+use std::ops::Range;
+use std::slice;
 
 use super::{Admission, Backing, CACHE_BYTES, Outbox};
 use crate::config::WhenFull;
 use crate::error::RecordError;
 use crate::event::Event;
-use crate::spool::queue::{EpochQueue, Place, Queued, State};
+use crate::spool::priority::Priority;
+use crate::spool::queue::{EpochQueue, Queued, State};
 use crate::watch::Report;
 
 impl Outbox {
-    /// Whether a batch may be pushed; makes room where that costs nothing, or where the policy says so.
+    /// Whether a batch of `count` events may be pushed; makes room where that costs nothing, or where the policy says so.
     ///
     /// The bound is soft by one batch, whose size nobody knows before it is encoded.
     pub(crate) fn admit(
         &mut self,
         when_full: WhenFull,
+        priority: Priority,
+        count: u32,
         report: &mut Report,
     ) -> Result<Admission, RecordError> {
         if self.closed {
@@ -25,12 +30,26 @@ impl Outbox {
             return Err(failure.clone().into());
         }
         while self.is_full() {
-            if !self.let_go_of_kept() && (when_full == WhenFull::Wait || !self.drop_oldest(report)) {
+            if self.free_idle() || self.let_go_of_kept() {
+                continue;
+            }
+            let dropped = match when_full {
+                WhenFull::Wait => false,
+                WhenFull::DropOldest => self.drop_oldest(report),
+                WhenFull::DropLeastImportant => {
+                    let least = self.queues.iter().filter_map(EpochQueue::least_important).min();
+                    if least.is_some_and(|least| priority < least) && self.drop_newcomer(count, report) {
+                        return Ok(Admission::Dropped);
+                    }
+                    least.is_some_and(|least| self.drop_oldest_of(least, report)) || self.drop_oldest(report)
+                }
+            };
+            if !dropped {
                 return Ok(Admission::Full);
             }
         }
         match &self.backing {
-            // A disk that cannot keep up is waited for under either policy: memory is bounded too.
+            // A disk that cannot keep up is waited for under any policy: memory is bounded too.
             Backing::Disk(index) if index.unsynced_bytes() >= CACHE_BYTES => Ok(Admission::Full),
             Backing::Memory { .. } | Backing::Disk(_) => Ok(Admission::Room),
         }
@@ -53,10 +72,8 @@ impl Outbox {
     fn let_go_of_kept(&mut self) -> bool {
         let on_disk = matches!(self.backing, Backing::Disk(_));
         let mut needed: HashSet<u64> = HashSet::new();
-        if let Backing::Disk(index) = &self.backing {
+        if on_disk {
             needed.extend(self.queues.iter().flat_map(EpochQueue::iter).map(|batch| batch.place.segment));
-            // It cannot be freed.
-            needed.extend(index.newest_file());
         }
         let free = |batch: &&Queued| {
             batch.state == State::Kept && !(on_disk && needed.contains(&batch.place.segment))
@@ -85,29 +102,95 @@ impl Outbox {
         }
     }
 
-    /// Drops the oldest batch; on disk all that shares its file, which only then can be freed.
+    /// Frees files that hold nothing any more but are still appended to.
+    fn free_idle(&mut self) -> bool {
+        match &mut self.backing {
+            Backing::Memory { .. } => false,
+            Backing::Disk(index) => index.free_idle(),
+        }
+    }
+
+    /// Drops the oldest batch that is not on its way. On disk, where only a whole file can be freed, all up to the end of
+    /// the file that ends first: what is dropped has no holes, whatever lies in files of other priorities.
     fn drop_oldest(&mut self, report: &mut Report) -> bool {
-        let Self { device, queues, backing, in_flight, .. } = self;
-        let Some(queue) = queues.iter_mut().find(|queue| queue.unsettled() > 0) else { return false };
+        let Self { queues, backing, .. } = self;
+        let Some(at) = queues.iter().position(|queue| queue.unsettled() > 0) else { return false };
+        let queue = &queues[at];
         let Some(oldest) = queue.oldest_to_drop() else { return false };
-        let Place { segment: file, .. } = oldest.place;
-        let ranges = match backing {
+        let victims = match backing {
             Backing::Memory { .. } => vec![oldest.range()],
-            Backing::Disk(_) => {
-                queue.iter().filter(|batch| batch.place.segment == file).map(Queued::range).collect()
+            Backing::Disk(index) => {
+                let all_sent = oldest.is_sent();
+                let unsent = queue.iter().filter(|batch| all_sent || !batch.is_sent());
+                let files = unsent.map(|batch| batch.place.segment);
+                let Some((file, end)) = index.first_to_end(files) else { return false };
+                let goes = |batch: &&Queued| {
+                    batch.place.segment == file || batch.range().end <= end && !batch.is_sent()
+                };
+                queue.iter().filter(goes).map(Queued::range).collect()
             }
         };
-        let (epoch, mut places) = (queue.epoch, Vec::new());
-        for range in ranges {
-            in_flight.subtract(queue.give_up(&range, |batch| places.push(batch.place.segment)));
-            report.stats.events_dropped += range.end - range.start;
-            report.event(|| Event::Dropped { device: device.clone(), epoch, range });
+        self.drop_batches(at, &victims, report);
+        true
+    }
+
+    /// Drops the oldest batch of a priority, on disk with all that shares its file; not if that made more holes in its epoch
+    /// than there may be.
+    fn drop_oldest_of(&mut self, priority: Priority, report: &mut Report) -> bool {
+        let on_disk = matches!(self.backing, Backing::Disk(_));
+        let of = |queue: &EpochQueue| queue.least_important() == Some(priority);
+        let Some(at) = self.queues.iter().position(of) else { return false };
+        let queue = &mut self.queues[at];
+        let Some(oldest) = queue.oldest_of(priority) else { return false };
+        let (range, file) = (oldest.range(), oldest.place.segment);
+        let victims: Vec<_> = if on_disk {
+            queue.iter().filter(|batch| batch.place.segment == file).map(Queued::range).collect()
+        } else {
+            vec![range]
+        };
+        let has_room = queue.has_room_for_holes(&victims);
+        if has_room {
+            self.drop_batches(at, &victims, report);
         }
-        if let Backing::Disk(index) = backing {
-            index.settled(&places);
-            index.note_drops();
-            self.forget_kept(|batch| batch.place.segment == file);
+        has_room
+    }
+
+    /// Gives the next sequences to events that are dropped at once; not if that made one hole too many in the epoch.
+    fn drop_newcomer(&mut self, count: u32, report: &mut Report) -> bool {
+        let device = self.device.clone();
+        let queue = self.current();
+        let epoch = queue.epoch;
+        let range = queue.next_sequence..queue.next_sequence + u64::from(count);
+        if !queue.has_room_for_holes(slice::from_ref(&range)) {
+            return false;
+        }
+        queue.skip(&range);
+        report.stats.events_dropped += u64::from(count);
+        report.event(|| Event::Dropped { device, epoch, range });
+        if let Backing::Disk(index) = &mut self.backing {
+            // Not at once: that would write to a full disk, for each of them, what is of little worth.
+            index.note_drops_later();
         }
         true
     }
+
+    /// Gives up batches of one epoch, and what is only kept in the files that this frees.
+    fn drop_batches(&mut self, at: usize, victims: &[Range<u64>], report: &mut Report) {
+        let Self { device, queues, backing, in_flight, .. } = self;
+        let queue = &mut queues[at];
+        let (epoch, mut files) = (queue.epoch, Vec::new());
+        for range in victims {
+            in_flight.subtract(queue.give_up(range, |batch| files.push(batch.place.segment)));
+            report.stats.events_dropped += range.end - range.start;
+            let range = range.clone();
+            report.event(|| Event::Dropped { device: device.clone(), epoch, range });
+        }
+        if let Backing::Disk(index) = backing {
+            index.settled(&files);
+            index.note_drops();
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,8 +41,8 @@ impl EpochQueue {
             done(entry);
             in_flight[class] += entry.in_flight();
             self.deferred -= usize::from(matches!(entry.state, State::Deferred(_)));
-            let count = if entry.state == State::Kept { &mut self.kept } else { &mut self.unsettled };
-            *count -= 1;
+            let unsettled = &mut self.unsettled[entry.mark.priority];
+            *(if entry.state == State::Kept { &mut self.kept } else { unsettled }) -= 1;
             self.kept += usize::from(end == State::Kept);
             entry.state = end;
             if !with_payload {
@@ -57,7 +57,7 @@ impl EpochQueue {
     /// leave such gaps for as long as a backlog before them lasts.
     fn clear_settled(&mut self) {
         let settled = |entry: &&Queued| entry.state == State::Settled;
-        let present = self.unsettled + self.kept;
+        let present = self.unsettled() + self.kept;
         let most = self.entries.len() - present > present + PLACEHOLDERS;
         let end = if most { self.entries.len() } else { self.entries.iter().take_while(settled).count() };
         if end == 0 {
@@ -94,11 +94,13 @@ impl EpochQueue {
             if entry.state == State::Kept && !has(&entry.range()) {
                 entry.state = State::Waiting;
                 self.cursor[class] = self.cursor[class].min(index);
+                self.unsettled[entry.mark.priority] += 1;
+                let oldest = &mut self.oldest[entry.mark.priority];
+                *oldest = (*oldest).min(entry.first);
                 lost += 1;
             }
         }
         self.kept -= lost;
-        self.unsettled += lost;
         lost
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use icecore_wire::{Payload, Schema};
 
+use crate::spool::priority::Priority;
 use crate::spool::rebase::Rebase;
 
 /// A batch that waits for its ack.
@@ -38,6 +39,7 @@ pub(crate) struct Place {
 pub(crate) struct Mark {
     /// Its event times are uptimes.
     pub(crate) uptime: bool,
+    pub(crate) priority: Priority,
 }
 
 /// How far a batch has come.
@@ -66,9 +68,14 @@ impl Queued {
         self.first + u64::from(self.count)
     }
 
+    /// Whether it is on its way.
+    pub(crate) fn is_sent(&self) -> bool {
+        matches!(self.state, State::Sent(_))
+    }
+
     /// Bytes that count as in flight because of this batch.
     pub(super) fn in_flight(&self) -> usize {
-        if matches!(self.state, State::Sent(_)) { self.length as usize } else { 0 }
+        if self.is_sent() { self.length as usize } else { 0 }
     }
 
     /// Bytes in memory because of this batch.
