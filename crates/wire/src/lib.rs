@@ -28,7 +28,7 @@ mod varint;
 
 pub use batch::{
     Batch, BatchBuilder, BatchError, BatchHeader, Bitmap, BytesValues, Column, ColumnData, ColumnError,
-    ColumnView, EncodeOptions, TextValues, Value, Values, encode, rebase,
+    ColumnView, EncodeOptions, TextValues, Value, Values, check_pco_claims, encode, fits_plain, rebase,
 };
 pub use frame::{
     FRAME_HEADER_BYTES, Frame, FrameError, FrameKind, FrameProblem, FrameReader, append_frame, write_header,

@@ -80,6 +80,13 @@ pub(super) struct Rows {
     untried: Vec<u8>,
 }
 
+/// Whether `rows` rows of `schema`, with `variable` bytes of texts and byte strings, fit plain into one payload: then
+/// [`encode`](super::encode) takes them.
+#[must_use]
+pub fn fits_plain(schema: &Schema, rows: usize, variable: usize) -> bool {
+    Rows::new(schema).check_room(rows, variable).is_ok()
+}
+
 /// Fewer rows than this are not worth the try: pco's own metadata are most of what it writes.
 const ROWS_THAT_PAY: usize = 16;
 /// A column pays if pco saves at least this part of it.

@@ -155,7 +155,12 @@ pub struct Bitmap<'a> {
     pub(super) bytes: &'a [u8],
 }
 
-impl Bitmap<'_> {
+impl<'a> Bitmap<'a> {
+    /// Bits as they lie in `bytes`.
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
     /// The bit of `row`. Panics when there is no such row.
     pub fn get(&self, row: usize) -> bool {
         self.bytes[row / 8] >> (row % 8) & 1 == 1
@@ -170,6 +175,11 @@ pub struct TextValues<'a> {
 }
 
 impl<'a> TextValues<'a> {
+    /// Texts one after the other in `data`: that of row i from `offsets[i]` to `offsets[i + 1]`, both between characters.
+    pub const fn new(offsets: &'a [u32], data: &'a str) -> Self {
+        Self { offsets, data }
+    }
+
     /// The text of `row`. Panics when there is no such row.
     pub fn get(&self, row: usize) -> &'a str {
         &self.data[self.offsets[row] as usize..self.offsets[row + 1] as usize]
@@ -184,6 +194,11 @@ pub struct BytesValues<'a> {
 }
 
 impl<'a> BytesValues<'a> {
+    /// Byte strings one after the other in `data`: that of row i from `offsets[i]` to `offsets[i + 1]`.
+    pub const fn new(offsets: &'a [u32], data: &'a [u8]) -> Self {
+        Self { offsets, data }
+    }
+
     /// The bytes of `row`. Panics when there is no such row.
     pub fn get(&self, row: usize) -> &'a [u8] {
         &self.data[self.offsets[row] as usize..self.offsets[row + 1] as usize]

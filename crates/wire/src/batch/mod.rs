@@ -16,10 +16,11 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-pub use builder::BatchBuilder;
+pub use builder::{BatchBuilder, fits_plain};
 pub use column::{Bitmap, BytesValues, Column, ColumnData, ColumnView, TextValues, Value, Values};
 pub(crate) use compact::{compact, expand, header as compact_header};
 pub use encode::{EncodeOptions, encode};
+pub use packed::check_pco_claims;
 pub use rebase::rebase;
 pub use view::{Batch, BatchHeader};
 

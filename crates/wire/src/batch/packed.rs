@@ -74,7 +74,7 @@ pub(super) fn decompress(ty: ColumnType, packed: &[u8], count: usize) -> Result<
 }
 
 fn decompress_numbers<T: Number + Pod>(packed: &[u8], count: usize) -> Result<AlignedVec<16>, ColumnError> {
-    check_claims(packed, size_of::<T>(), count)?;
+    check_pco_claims(packed, size_of::<T>(), count)?;
     let pco = |error: pco::errors::PcoError| wrong(error.to_string());
     let (file, rest) = FileDecompressor::new(packed).map_err(pco)?;
     let (mut chunk, rest) = file.chunk_decompressor::<T, _>(rest).map_err(pco)?;
@@ -91,8 +91,12 @@ fn decompress_numbers<T: Number + Pod>(packed: &[u8], count: usize) -> Result<Al
     Ok(plain)
 }
 
-/// Reads what the metadata would make pco allocate, and refuses what `count` numbers cannot need.
-fn check_claims(packed: &[u8], number_bytes: usize, count: usize) -> Result<(), ColumnError> {
+/// Reads what the metadata of a pco chunk of `count` numbers (its header and chunk metadata are at the front of `packed`)
+/// would make pco allocate, and refuses what so many numbers cannot need. Gives the number of the chunk's delta encoding.
+///
+/// # Errors
+/// The chunk claims more than it needs, or is of an unknown format or mode.
+pub fn check_pco_claims(packed: &[u8], number_bytes: usize, count: usize) -> Result<u32, ColumnError> {
     let Some((&[major, minor], chunk)) = packed.split_first_chunk() else {
         return Err(wrong("no header"));
     };
@@ -117,14 +121,15 @@ fn check_claims(packed: &[u8], number_bytes: usize, count: usize) -> Result<(), 
         mode => return Err(wrong(format!("unknown mode {mode}"))),
     };
     // Delta encoding: 4 bits; lookback (2) is followed by the window's log2, less one.
-    if bits(chunk, mode_bits, 4) == 2 {
+    let delta = bits(chunk, mode_bits, 4);
+    if delta == 2 {
         let window_log = 1 + bits(chunk, mode_bits + 4, 5);
         let needed_log = usize::BITS - count.leading_zeros();
         if window_log > needed_log.clamp(MIN_WINDOW_LOG, MAX_WINDOW_LOG) {
             return Err(wrong(format!("a window of 2^{window_log} for {count} numbers")));
         }
     }
-    Ok(())
+    Ok(delta)
 }
 
 /// `count` (at most 25) bits from bit `at` on, least significant first; zeros past the end, as pco reads them.
