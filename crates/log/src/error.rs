@@ -5,6 +5,8 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use icecore_wire::{DeviceName, Epoch};
+
 /// Opening, recovering or reading failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -33,6 +35,21 @@ pub enum LogError {
         /// The file.
         file: PathBuf,
         /// What is unexpected in it.
+        what: String,
+    },
+    /// A stored batch cannot become part of a sealed segment; nothing was sealed.
+    #[error(
+        "the batch of {}, epoch {epoch}, from sequence {first_sequence} on cannot be sealed: {what}",
+        device.as_str()
+    )]
+    Unsealable {
+        /// Its device.
+        device: DeviceName,
+        /// Its epoch.
+        epoch: Epoch,
+        /// The sequence of its first event.
+        first_sequence: u64,
+        /// Why.
         what: String,
     },
 }

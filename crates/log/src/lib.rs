@@ -21,6 +21,7 @@ mod open;
 mod reader;
 mod record;
 mod recovery;
+pub mod sealed;
 mod segment;
 mod walk;
 mod watermark;

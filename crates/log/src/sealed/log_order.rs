@@ -1,0 +1,238 @@
+//! Reading batches in the order of the log.
+
+use std::fmt;
+use std::ops::Range;
+use std::slice::from_ref;
+use std::sync::Arc;
+
+use icecore_wire::{BatchError, EncodeOptions, Payload, Value, Values, encode};
+
+use super::SealedRun;
+use super::cells::SealedColumn;
+use super::footer::directory;
+use super::limits::{DIRECTORY_STEP, WINDOW_BYTES};
+use super::segment::{Listed, SealedSegment};
+use crate::error::LogError;
+use crate::reader::DeviceFilter;
+use crate::record::StoredBatch;
+
+/// A batch that is to be read.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    position: u64,
+    /// Its first row, counted over all.
+    row: u64,
+    /// Counted over the directory.
+    batch: u32,
+    run: u32,
+    count: u32,
+}
+
+/// Batches of a segment in the order of their positions.
+///
+/// What is read at once takes about 32 MiB, and every page is decoded once for it.
+pub struct InLogOrder<'a> {
+    segment: &'a SealedSegment,
+    /// Still to be read, the next one last.
+    wanted: Vec<Wanted>,
+    /// The window that was read, the next one last.
+    ready: Vec<StoredBatch>,
+    failed: bool,
+}
+
+impl SealedSegment {
+    /// Reads batches in the order of their positions, in bounded memory: those with events at `positions`, whole, of
+    /// devices for which `devices` holds.
+    ///
+    /// They are what was sealed but for their payloads, which are made anew: plain, of the same rows. A batch's digest is that of
+    /// the payload that was sealed.
+    ///
+    /// # Errors
+    /// The batch directory cannot be read, or is damaged.
+    pub fn in_log_order(
+        &self,
+        positions: &Range<u64>,
+        devices: Option<&DeviceFilter<'_>>,
+    ) -> Result<InLogOrder<'_>, LogError> {
+        let mut wanted = Vec::new();
+        for (index, (run, place)) in self.footer.runs.iter().zip(&self.footer.places).enumerate() {
+            let overlaps = run.positions.start < positions.end && positions.start < run.positions.end;
+            if !overlaps || devices.is_some_and(|wanted| !wanted(&run.source.device)) {
+                continue;
+            }
+            let (mut row, mut next) = (place.rows.start, place.batches.start);
+            while next < place.batches.end {
+                let step = next..(next + DIRECTORY_STEP as u64).min(place.batches.end);
+                for (batch, Listed { position, count, .. }) in step.clone().zip(self.list(from_ref(&step))?) {
+                    let end = position.saturating_add(count.into());
+                    if position < positions.end && positions.start < end {
+                        wanted.push(Wanted { position, row, batch: batch as u32, run: index as u32, count });
+                    }
+                    row = row.saturating_add(count.into());
+                }
+                next = step.end;
+            }
+        }
+        wanted.sort_unstable_by_key(|wanted| std::cmp::Reverse(wanted.position));
+        Ok(InLogOrder { segment: self, wanted, ready: Vec::new(), failed: false })
+    }
+}
+
+impl InLogOrder<'_> {
+    fn try_next(&mut self) -> Result<Option<StoredBatch>, LogError> {
+        if self.ready.is_empty() && !self.wanted.is_empty() {
+            let mut window = self.window()?;
+            // Batches are listed, and rows lie, in the same order.
+            window.sort_unstable_by_key(|(wanted, ..)| wanted.batch);
+            self.ready = self.read(&window)?;
+            self.ready.sort_unstable_by_key(|batch| std::cmp::Reverse(batch.position));
+        }
+        Ok(self.ready.pop())
+    }
+
+    /// Takes as many batches as may be read at once; with each, its row group and the rows there.
+    fn window(&mut self) -> Result<Vec<(Wanted, usize, Range<usize>)>, LogError> {
+        let (mut window, mut bytes) = (Vec::new(), 0);
+        while bytes < WINDOW_BYTES as u64
+            && let Some(wanted) = self.wanted.pop()
+        {
+            let place = &self.segment.footer.places[wanted.run as usize];
+            let rows = wanted.row..wanted.row.saturating_add(wanted.count.into());
+            let (group, rows) = self.segment.group_of(place, &rows)?;
+            let entry = &self.segment.footer.tables[place.table].groups[group].entry;
+            // The directory's own entry counts as well.
+            bytes +=
+                entry.memory / entry.rows as u64 * u64::from(wanted.count) + size_of::<StoredBatch>() as u64;
+            window.push((wanted, group, rows));
+        }
+        Ok(window)
+    }
+
+    fn read(&self, window: &[(Wanted, usize, Range<usize>)]) -> Result<Vec<StoredBatch>, LogError> {
+        let batches = ranges(window.iter().map(|(wanted, ..)| u64::from(wanted.batch)));
+        let listed = self.segment.list(&batches)?;
+        let digests = self.segment.digests(&batches)?;
+        let mut kept = self.segment.kept_payloads(&batches)?;
+        let run_of = |wanted: &Wanted| &self.segment.footer.runs[wanted.run as usize];
+        let table_of = |wanted: &Wanted| self.segment.footer.places[wanted.run as usize].table;
+        let mut ready = Vec::with_capacity(window.len());
+        let mut at = 0;
+        for same in window.chunk_by(|a, b| (table_of(&a.0), a.1) == (table_of(&b.0), b.1)) {
+            let made = self.payloads(table_of(&same[0].0), same, &listed[at..], &mut kept[at..])?;
+            for ((wanted, ..), (payload, compressed)) in same.iter().zip(made) {
+                let SealedRun { source, schema, .. } = run_of(wanted);
+                let Listed { first_sequence, count, position, received, .. } = listed[at];
+                ready.push(StoredBatch {
+                    source: Arc::clone(source),
+                    schema: Arc::clone(schema),
+                    first_sequence,
+                    count,
+                    position,
+                    received,
+                    digest: digests[at],
+                    payload,
+                    compressed,
+                });
+                at += 1;
+            }
+        }
+        Ok(ready)
+    }
+
+    /// The payloads of batches of one row group: those that were kept, the others made anew.
+    fn payloads(
+        &self,
+        table: usize,
+        batches: &[(Wanted, usize, Range<usize>)],
+        listed: &[Listed],
+        kept: &mut [Option<Payload>],
+    ) -> Result<Vec<(Payload, bool)>, LogError> {
+        let group = self.segment.group(table, batches[0].1)?;
+        let schema = &self.segment.footer.runs[batches[0].0.run as usize].schema;
+        let lacking = batches.iter().zip(&*kept).filter(|(_, kept)| kept.is_none());
+        let rows: Vec<Range<usize>> = lacking.map(|((.., rows), _)| rows.clone()).collect();
+        let mut columns = Vec::with_capacity(schema.fields().len() + 1);
+        if !rows.is_empty() {
+            for index in 0..=schema.fields().len() {
+                columns.push(group.column(index, &rows)?);
+            }
+        }
+        let mut next = 0;
+        let mut payloads = Vec::with_capacity(batches.len());
+        for (((.., rows), listed), kept) in batches.iter().zip(listed).zip(kept) {
+            if let Some(payload) = kept.take() {
+                payloads.push((payload, true));
+                continue;
+            }
+            let payload = make(schema, listed, &columns, next..next + rows.len());
+            payloads.push((payload.map_err(|error| group.damage(&error.to_string()))?, false));
+            next += rows.len();
+        }
+        Ok(payloads)
+    }
+}
+
+/// Makes the payload of a batch from its rows of the columns, event times first.
+fn make(
+    schema: &icecore_wire::Schema,
+    listed: &Listed,
+    columns: &[SealedColumn],
+    rows: Range<usize>,
+) -> Result<Payload, BatchError> {
+    let Values::Timestamp(times) = columns[0].view().values else {
+        unreachable!("event times are timestamps");
+    };
+    let lent: Vec<_> = columns[1..].iter().map(|column| column.lend(rows.clone())).collect();
+    let fields: Vec<_> = lent.iter().map(super::cells::Lent::column).collect();
+    let options = EncodeOptions { time_uncertain: listed.time_uncertain, ..EncodeOptions::PLAIN };
+    encode(schema, listed.first_sequence, &times[rows], &fields, options)
+}
+
+/// Ascending numbers as ranges.
+fn ranges(numbers: impl Iterator<Item = u64>) -> Vec<Range<u64>> {
+    let mut ranges: Vec<Range<u64>> = Vec::new();
+    for number in numbers {
+        match ranges.last_mut() {
+            Some(last) if last.end == number => last.end += 1,
+            _ => ranges.push(number..number + 1),
+        }
+    }
+    ranges
+}
+
+impl SealedSegment {
+    /// The payloads of `batches` (ascending) that are kept because they cannot be made anew.
+    fn kept_payloads(&self, batches: &[Range<u64>]) -> Result<Vec<Option<Payload>>, LogError> {
+        let mut all = Vec::new();
+        self.each_directory_group(batches, |group, ranges| {
+            let column = group.column(directory::PAYLOAD, ranges)?;
+            let view = column.view();
+            let payload = |row| match view.value(row) {
+                Value::Bytes(bytes) => Some(Payload::copy_from(bytes)),
+                _ => None,
+            };
+            all.extend((0..column.len()).map(payload));
+            Ok(())
+        })?;
+        Ok(all)
+    }
+}
+
+impl Iterator for InLogOrder<'_> {
+    type Item = Result<StoredBatch, LogError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let next = self.try_next();
+        self.failed = next.is_err();
+        next.transpose()
+    }
+}
+
+impl fmt::Debug for InLogOrder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InLogOrder").field("segment", self.segment).finish_non_exhaustive()
+    }
+}
