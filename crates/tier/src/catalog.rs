@@ -219,27 +219,42 @@ impl Catalog {
         self.decide(why, what, Beside::default()).map(drop)
     }
 
+    /// Decides that a copy may go, because the segment is verified elsewhere. Its object is among [`View::dropped_copies`] from then on,
+    /// and may go once [`Catalog::check_term`] says that nobody else has the bucket.
+    ///
+    /// # Errors
+    /// When it is the last place of the segment; or no other copy is on record in the journal, where there is a journal.
+    pub fn drop_copy(&self, segment: SegmentId, store: &str, why: &Why) -> Result<(), CatalogError> {
+        self.copy_is_on_record(segment, Some(store))?;
+        let what = What::CopyDropped { segment, store: store.to_owned() };
+        self.decide(why, what, Beside::default()).map(drop)
+    }
+
     /// Decides that the local file may go. The caller removes it afterwards.
     ///
     /// # Errors
     /// When there is no verified copy, or none that the journal knows of where there is a journal.
     pub fn drop_local(&self, segment: SegmentId, why: &Why) -> Result<(), CatalogError> {
-        if self.bucket.is_some() {
-            self.copy_is_on_record(segment)?;
-        }
+        self.copy_is_on_record(segment, None)?;
         self.decide(why, What::LocalDropped { segment }, Beside::default()).map(drop)
     }
 
-    /// With the copy in the journal, losing the disk does not lose the segment.
-    fn copy_is_on_record(&self, segment: SegmentId) -> Result<(), CatalogError> {
+    /// With a copy in the journal, other than that in the store `dropped`, losing the disk does not lose the segment.
+    fn copy_is_on_record(&self, segment: SegmentId, dropped: Option<&str>) -> Result<(), CatalogError> {
         let view = self.view()?;
-        let mirrored = view.state().mirrored;
-        let copied = |decision: &Decision| matches!(decision.what, What::Copied { .. });
-        let decisions = view.history_of(segment)?;
-        if decisions.iter().any(|decision| copied(decision) && decision.number < mirrored) {
+        let (mirrored, entry) = (view.state().mirrored, view.segment(segment)?);
+        let (Some(_), Some(entry)) = (&self.bucket, entry) else { return Ok(()) };
+        let remains = |store: &String| {
+            Some(&**store) != dropped && entry.segment.copies.iter().any(|copy| copy.store == *store)
+        };
+        let on_record = |decision: &Decision| match &decision.what {
+            What::Copied { store, .. } => decision.number < mirrored && remains(store),
+            _ => false,
+        };
+        if entry.segment.copies.is_empty() || view.history_of(segment)?.iter().any(on_record) {
             return Ok(());
         }
-        let what = "the local file stays until the journal in the bucket has its copy on record";
+        let what = "it stays where it is until the journal in the bucket has another copy on record";
         Err(CatalogError::Refused { about: format!("segment {segment}"), what: what.to_owned() })
     }
 
@@ -290,10 +305,11 @@ impl Catalog {
         self.decide_on_record(deletions.collect())
     }
 
-    /// Records that the bytes of a segment that is gone are gone too: from `store`, or from the data directory.
+    /// Records that the bytes of a segment that is gone, or of a copy that was dropped, are gone too: from `store`, or from the data
+    /// directory.
     ///
     /// # Errors
-    /// When the segment is live.
+    /// When the segment is live and its bytes there count.
     pub fn cleared(&self, segment: SegmentId, store: Option<&str>, why: &Why) -> Result<(), CatalogError> {
         let what = What::Cleared { segment, store: store.map(str::to_owned) };
         self.decide(why, what, Beside::default()).map(drop)

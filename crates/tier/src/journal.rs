@@ -8,6 +8,7 @@ mod bucket;
 mod term;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +44,7 @@ pub enum JournalError {
     Superseded {
         /// The term of this catalog.
         ours: u64,
-        /// The newest one.
+        /// The one that ended it.
         newest: u64,
         /// Who took it.
         by: String,
@@ -138,9 +139,9 @@ pub(crate) struct Reading {
     pub(crate) faults: Vec<String>,
 }
 
-/// Reads the whole journal. A damaged object or a gap is a fault in what is returned; only a bucket that does not answer is
-/// an error.
-pub(crate) fn read(bucket: &dyn Bucket) -> Result<Reading, JournalError> {
+/// Reads the whole journal, up to the term `newest`. A damaged object or a gap is a fault in what is returned; only a bucket that does
+/// not answer is an error.
+pub(crate) fn read(bucket: &dyn Bucket, newest: u64) -> Result<Reading, JournalError> {
     let mut reading = Reading::default();
     let mut objects: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     for name in bucket.list("journal/").map_err(JournalError::bucket("journal/"))? {
@@ -159,27 +160,57 @@ pub(crate) fn read(bucket: &dyn Bucket) -> Result<Reading, JournalError> {
         order.push((term, firsts, end));
         end = begin;
     }
+    let mut last = 1;
     for (term, firsts, end) in order.into_iter().rev() {
         for first in firsts {
-            let name = object(term, first);
-            match bucket.get(&name) {
-                Ok(text) => reading.take(&name, first, end, &text),
-                Err(BucketError::Unavailable(what)) => {
-                    return Err(JournalError::Bucket {
-                        object: name,
-                        source: BucketError::Unavailable(what),
-                    });
-                }
-                Err(error) => reading.faults.push(format!("{name}: {error}")),
+            reading.catch_up(bucket, last..=term, first)?;
+            last = term;
+            if first >= reading.next() {
+                let name = object(term, first);
+                reading.fetch(bucket, &name, first, end)?;
             }
         }
     }
+    reading.catch_up(bucket, last..=newest, u64::MAX)?;
     Ok(reading)
 }
 
 impl Reading {
     fn next(&self) -> u64 {
         self.decisions.len() as u64
+    }
+
+    /// A listing may lag behind. What has the name of what comes next is there all the same: reads on in these terms up to
+    /// decision `end`.
+    fn catch_up(
+        &mut self,
+        bucket: &dyn Bucket,
+        terms: RangeInclusive<u64>,
+        end: u64,
+    ) -> Result<(), JournalError> {
+        for term in terms {
+            while self.next() < end {
+                let next = self.next();
+                if !self.fetch(bucket, &object(term, next), next, end)? || self.next() == next {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads an object, if it is there.
+    fn fetch(&mut self, bucket: &dyn Bucket, name: &str, first: u64, end: u64) -> Result<bool, JournalError> {
+        match bucket.get(name) {
+            Ok(text) => self.take(name, first, end, &text),
+            Err(BucketError::Absent) => return Ok(false),
+            Err(BucketError::Unavailable(what)) => {
+                let source = BucketError::Unavailable(what);
+                return Err(JournalError::Bucket { object: name.to_owned(), source });
+            }
+            Err(error) => self.faults.push(format!("{name}: {error}")),
+        }
+        Ok(true)
     }
 
     /// Takes the lines of an object below decision `end`.

@@ -73,6 +73,13 @@ pub enum What {
         /// The store.
         store: String,
     },
+    /// A copy in object storage may go: from now on the others count.
+    CopyDropped {
+        /// The segment.
+        segment: SegmentId,
+        /// The store.
+        store: String,
+    },
     /// The local file may go: from now on the copies count.
     LocalDropped {
         /// The segment.
@@ -106,7 +113,8 @@ pub enum What {
         /// The segment.
         segment: SegmentId,
     },
-    /// The bytes of a segment that was deleted or split are gone from a store, or from the data directory.
+    /// The bytes of a segment that was deleted or split, or of a copy that was dropped, are gone from a store, or from the data
+    /// directory.
     Cleared {
         /// The segment.
         segment: SegmentId,
@@ -192,6 +200,7 @@ impl What {
             }
             Self::Copied { segment, .. }
             | Self::CopyLost { segment, .. }
+            | Self::CopyDropped { segment, .. }
             | Self::LocalDropped { segment }
             | Self::LocalFound { segment }
             | Self::LocalLost { segment }
@@ -232,6 +241,7 @@ impl fmt::Display for What {
                 write!(f, "copied to `{store}`{class}, read back and found the same")
             }
             Self::CopyLost { store, .. } => write!(f, "the copy in `{store}` does not count any more"),
+            Self::CopyDropped { store, .. } => write!(f, "the copy in `{store}` was dropped"),
             Self::LocalDropped { .. } => write!(f, "the local file was dropped"),
             Self::LocalFound { .. } => write!(f, "the local file was found whole"),
             Self::LocalLost { .. } => write!(f, "the local file does not count any more"),

@@ -73,6 +73,7 @@ pub(super) fn apply(
         What::Cleared { segment, store } => clear(tables, *segment, store.as_deref())?,
         What::Copied { segment, .. }
         | What::CopyLost { segment, .. }
+        | What::CopyDropped { segment, .. }
         | What::LocalDropped { segment }
         | What::LocalLost { segment }
         | What::LocalFound { segment }
@@ -99,10 +100,19 @@ fn move_segment(
             copies.retain(|copy| copy.store != *store);
             copies.push(Copy { store: store.clone(), class: class.clone(), verified: decision.time });
             entry.missing = false;
+            tables.dropped.remove((segment.manifest, segment.child, &**store))?;
         }
         What::CopyLost { store, .. } => {
             copies.retain(|copy| copy.store != *store);
             entry.missing = !*local && copies.is_empty();
+        }
+        What::CopyDropped { store, .. } => {
+            let before = copies.len();
+            copies.retain(|copy| copy.store != *store);
+            if copies.len() == before {
+                return refused(&format!("it has no copy in `{store}`"));
+            }
+            tables.dropped.insert((segment.manifest, segment.child, &**store), ())?;
         }
         What::LocalDropped { .. } => *local = false,
         What::LocalLost { .. } => {
@@ -198,9 +208,14 @@ fn end(tables: &mut Tables<'_>, time: i64, entry: Entry, end: End) -> Result<(),
 }
 
 fn clear(tables: &mut Tables<'_>, segment: SegmentId, store: Option<&str>) -> Result<(), CatalogError> {
+    let was_dropped = match store {
+        Some(store) => tables.dropped.remove((segment.manifest, segment.child, store))?.is_some(),
+        None => false,
+    };
     let Some(mut gone) = tables.gone(segment)? else {
-        let what = "it is live, so its bytes have to stay".to_owned();
-        return Err(CatalogError::Refused { about: format!("segment {segment}"), what });
+        let what = "it is live, and its bytes there have to stay".to_owned();
+        let refused = CatalogError::Refused { about: format!("segment {segment}"), what };
+        return if was_dropped { Ok(()) } else { Err(refused) };
     };
     match store {
         Some(store) => gone.copies.retain(|copy| copy.store != store),

@@ -2,13 +2,12 @@
 //! transaction touched before it is committed.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 
 use redb::{ReadableTable, ReadableTableMetadata};
 
 use super::effect::Touched;
 use super::error::{CatalogError, Violation};
-use super::rows::{End, Entry, Gone, Id, ManifestRow, Tables, decode, get, id};
+use super::rows::{End, Entry, Gone, ManifestRow, Tables, decode, get, id};
 use super::sealing::Sealing;
 use crate::hold::Hold;
 use crate::segment::{Content, SegmentId};
@@ -139,26 +138,28 @@ pub(super) fn check(tables: &Tables<'_>, touched: &Touched) -> Result<(), Catalo
     }
     if let Some(manifest) = touched.manifest {
         let row: Option<ManifestRow> = get(&tables.manifests, "manifests", manifest)?;
-        let tally = tallies(tables, (manifest, 0)..=(manifest, u32::MAX))?;
+        let tally = Tallies::of(tables, manifest)?;
         let row = row.into_iter().map(|row| (manifest, row)).collect();
         children_once(tables, &row, &tally)?;
     }
     history_dense(tables)
 }
 
-/// Checks everything that does not need the contents of the segments.
+/// Checks everything that does not need the contents of the segments, in one pass over each table.
 pub(super) fn check_all(tables: &Tables<'_>) -> Result<(), CatalogError> {
+    let mut tallies = Tallies::default();
     for row in tables.segments.iter()? {
         let (key, row) = row?;
-        let live: Entry = decode("segments", &key.value(), row.value())?;
-        let gone = tables.gone(id(key.value()))?;
-        let standing = Standing { id: id(key.value()), live: Some(live), gone };
+        let (id, live): (_, Entry) = (id(key.value()), decode("segments", &key.value(), row.value())?);
+        tallies.count(id, live.segment.rows);
+        let standing = Standing { id, live: Some(live), gone: None };
         RULES.iter().try_for_each(|rule| rule.hold(&standing))?;
     }
     for row in tables.gone.iter()? {
         let (key, row) = row?;
-        let gone = decode("gone", &key.value(), row.value())?;
-        let standing = Standing { id: id(key.value()), live: None, gone: Some(gone) };
+        let (id, gone): (_, Gone) = (id(key.value()), decode("gone", &key.value(), row.value())?);
+        tallies.count(id, gone.rows);
+        let standing = Standing { id, live: tables.entry(id)?, gone: Some(gone) };
         RULES.iter().try_for_each(|rule| rule.hold(&standing))?;
     }
     let mut manifests = BTreeMap::new();
@@ -166,7 +167,7 @@ pub(super) fn check_all(tables: &Tables<'_>) -> Result<(), CatalogError> {
         let (number, row) = row?;
         manifests.insert(number.value(), decode("manifests", &number.value(), row.value())?);
     }
-    children_once(tables, &manifests, &tallies(tables, (0, 0)..=(u64::MAX, u32::MAX))?)?;
+    children_once(tables, &manifests, &tallies)?;
     positions_once(tables, &manifests)?;
     history_dense(tables)
 }
@@ -233,47 +234,54 @@ pub(super) fn follows(tables: &Tables<'_>, sealing: &Sealing) -> Result<(), Cata
 
 const POSITIONS_ONCE: &str = "the manifests of hot segments cover every sealed position exactly once";
 
-/// Segments and rows of a manifest that are live or gone.
-#[derive(Default, PartialEq)]
+/// Segments and rows of each manifest that are live or gone.
+#[derive(Default)]
+struct Tallies(BTreeMap<u64, Tally>);
+
+#[derive(Clone, Copy, Default, PartialEq)]
 struct Tally {
     children: u64,
     rows: u64,
 }
 
-fn tallies(tables: &Tables<'_>, ids: RangeInclusive<Id>) -> Result<BTreeMap<u64, Tally>, CatalogError> {
-    let mut tallies: BTreeMap<u64, Tally> = BTreeMap::new();
-    let mut count = |(manifest, _): Id, rows| {
-        let tally = tallies.entry(manifest).or_default();
+impl Tallies {
+    fn count(&mut self, id: SegmentId, rows: u64) {
+        let tally = self.0.entry(id.manifest).or_default();
         tally.children += 1;
         tally.rows += rows;
-    };
-    for row in tables.segments.range(ids.clone())? {
-        let (key, row) = row?;
-        let entry: Entry = decode("segments", &key.value(), row.value())?;
-        count(key.value(), entry.segment.rows);
     }
-    for row in tables.gone.range(ids)? {
-        let (key, row) = row?;
-        let gone: Gone = decode("gone", &key.value(), row.value())?;
-        count(key.value(), gone.rows);
+
+    /// Those of one manifest.
+    fn of(tables: &Tables<'_>, manifest: u64) -> Result<Self, CatalogError> {
+        let (mut tallies, ids) = (Self::default(), (manifest, 0)..=(manifest, u32::MAX));
+        for row in tables.segments.range(ids.clone())? {
+            let (key, row) = row?;
+            let entry: Entry = decode("segments", &key.value(), row.value())?;
+            tallies.count(entry.segment.id, entry.segment.rows);
+        }
+        for row in tables.gone.range(ids)? {
+            let (key, row) = row?;
+            let gone: Gone = decode("gone", &key.value(), row.value())?;
+            tallies.count(gone.id, gone.rows);
+        }
+        Ok(tallies)
     }
-    Ok(tallies)
 }
 
 fn children_once(
     tables: &Tables<'_>,
     manifests: &BTreeMap<u64, ManifestRow>,
-    tallies: &BTreeMap<u64, Tally>,
+    tallies: &Tallies,
 ) -> Result<(), CatalogError> {
     let says = "the events of a manifest are in its segments, live or gone, each exactly once";
     for (number, row) in manifests {
         let tally = Tally { children: u64::from(row.children), rows: row.rows };
-        let found = tallies.get(number).unwrap_or(&Tally { children: 0, rows: 0 });
+        let found = tallies.0.get(number).copied().unwrap_or_default();
         let mut events = if row.from.is_empty() { row.positions.end - row.positions.start } else { 0 };
         for &replaced in &row.from {
             events += tables.gone(replaced)?.map_or(0, |gone| gone.rows);
         }
-        if *found != tally || events != row.rows {
+        if found != tally || events != row.rows {
             let what = format!(
                 "{} events in {} segments, where it brought {} in {} out of {events}",
                 found.rows, found.children, row.rows, row.children,
@@ -281,7 +289,7 @@ fn children_once(
             return Err(broken("children_once", says, format!("manifest {number}"), what));
         }
     }
-    if let Some(stray) = tallies.keys().find(|number| !manifests.contains_key(number)) {
+    if let Some(stray) = tallies.0.keys().find(|number| !manifests.contains_key(number)) {
         let what = "it is not known, but segments name it".to_owned();
         return Err(broken("children_once", says, format!("manifest {stray}"), what));
     }

@@ -10,7 +10,7 @@ use redb::ReadableTable;
 use super::decision::{Decision, What, Why};
 use super::effect::{Beside, apply, reshare};
 use super::error::CatalogError;
-use super::rows::{Entry, Gone, Tables, decode, get};
+use super::rows::{Entry, Gone, ManifestRow, Tables, decode, get, id};
 use super::sealing::{Sealing, Sharing};
 use super::{Catalog, carry_out, file, next, registered};
 use crate::journal::{self, Bucket, Reading, Term};
@@ -61,7 +61,7 @@ impl Rebuild {
             // The term comes first: what the machine before wrote until then is read, what it writes later does not count.
             Some(bucket) => {
                 let term = Term::take_over(bucket, fresh, &why.by, why.time)?;
-                (Some(term), journal::read(bucket)?)
+                (Some(term), journal::read(bucket, term.number)?)
             }
             None => {
                 let faults = vec!["there is no bucket whose journal could be read".to_owned()];
@@ -145,8 +145,7 @@ impl Rebuild {
         tables.state.mirrored = tables.next_decision()?;
         tables.state.head = self.reading.head;
         for sealing in found.sealings.values() {
-            let known: Option<super::rows::ManifestRow> =
-                get(&tables.manifests, "manifests", sealing.manifest)?;
+            let known: Option<ManifestRow> = get(&tables.manifests, "manifests", sealing.manifest)?;
             if known.is_none() {
                 let beside = Beside { sealing: Some(sealing), sharing: Some(sharing) };
                 self.add(
@@ -243,6 +242,7 @@ impl Rebuild {
         found: &Found,
         rebuilt: &mut Rebuilt,
     ) -> Result<(), CatalogError> {
+        let dropped = dropped_copies(tables)?;
         let mut differs = Vec::new();
         for row in tables.segments.iter()? {
             let (key, row) = row?;
@@ -260,6 +260,7 @@ impl Rebuild {
                 let known = entry.segment.copies.iter().any(|copy| copy.store == *store);
                 match (known, there) {
                     (true, false) => differs.push(What::CopyLost { segment, store: store.clone() }),
+                    (false, true) if dropped.contains(&(segment, store.clone())) => {}
                     (false, true) => rebuilt.unverified.push((segment, store.clone())),
                     _ => {}
                 }
@@ -275,7 +276,7 @@ impl Rebuild {
         differs.into_iter().try_for_each(|what| self.add(tables, what, reason, Beside::default()))
     }
 
-    /// Of what is gone, forgets the bytes that are gone as well.
+    /// Of what is gone or was dropped, forgets the bytes that are gone as well.
     fn compare_gone(&self, tables: &mut Tables<'_>, found: &Found) -> Result<(), CatalogError> {
         let mut cleared = Vec::new();
         for row in tables.gone.iter()? {
@@ -291,7 +292,22 @@ impl Rebuild {
             let stores = gone.copies.into_iter().map(|copy| copy.store).filter(absent);
             cleared.extend(stores.map(|store| What::Cleared { segment, store: Some(store) }));
         }
+        for (segment, store) in dropped_copies(tables)? {
+            if found.stores.get(&store).is_some_and(|objects| !objects.contains_key(&segment)) {
+                cleared.push(What::Cleared { segment, store: Some(store) });
+            }
+        }
         let reason = "so it was found by a rebuild";
         cleared.into_iter().try_for_each(|what| self.add(tables, what, reason, Beside::default()))
     }
+}
+
+fn dropped_copies(tables: &Tables<'_>) -> Result<BTreeSet<(SegmentId, String)>, CatalogError> {
+    let rows = tables.dropped.iter()?;
+    rows.map(|row| {
+        let (key, ()) = row.map(|(key, row)| (key, row.value()))?;
+        let (manifest, child, store) = key.value();
+        Ok((id((manifest, child)), store.to_owned()))
+    })
+    .collect()
 }

@@ -24,6 +24,7 @@ pub(super) const STATE: TableDefinition<'_, &str, Bytes> = TableDefinition::new(
 pub(super) const SEGMENTS: TableDefinition<'_, Id, Bytes> = TableDefinition::new("segments");
 pub(super) const CONTENTS: TableDefinition<'_, Id, Bytes> = TableDefinition::new("contents");
 pub(super) const GONE: TableDefinition<'_, Id, Bytes> = TableDefinition::new("gone");
+pub(super) const DROPPED: TableDefinition<'_, (u64, u32, &str), ()> = TableDefinition::new("dropped");
 pub(super) const MANIFESTS: TableDefinition<'_, u64, Bytes> = TableDefinition::new("manifests");
 pub(super) const HISTORY: TableDefinition<'_, u64, Bytes> = TableDefinition::new("history");
 pub(super) const HISTORY_OF: TableDefinition<'_, (u64, u32, u64), ()> = TableDefinition::new("history_of");
@@ -181,6 +182,7 @@ pub(super) struct Tables<'t> {
     pub(super) segments: Table<'t, Id, Bytes>,
     pub(super) contents: Table<'t, Id, Bytes>,
     pub(super) gone: Table<'t, Id, Bytes>,
+    pub(super) dropped: Table<'t, (u64, u32, &'static str), ()>,
     pub(super) manifests: Table<'t, u64, Bytes>,
     pub(super) history: Table<'t, u64, Bytes>,
     history_of: Table<'t, (u64, u32, u64), ()>,
@@ -209,6 +211,7 @@ impl<'t> Tables<'t> {
             segments: txn.open_table(SEGMENTS)?,
             contents: txn.open_table(CONTENTS)?,
             gone: txn.open_table(GONE)?,
+            dropped: txn.open_table(DROPPED)?,
             manifests: txn.open_table(MANIFESTS)?,
             history: txn.open_table(HISTORY)?,
             history_of: txn.open_table(HISTORY_OF)?,

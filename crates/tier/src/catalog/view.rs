@@ -8,8 +8,8 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, Read
 use super::decision::{Decision, What};
 use super::error::CatalogError;
 use super::rows::{
-    CONTENTS, Deletions, End, Entry, GONE, Gone, HISTORY, HISTORY_OF, HOLDS, Id, POLICIES, SEGMENTS, STATE,
-    STATE_KEY, State, UPLOADS, decode, get, id, key,
+    CONTENTS, DROPPED, Deletions, End, Entry, GONE, Gone, HISTORY, HISTORY_OF, HOLDS, Id, POLICIES, SEGMENTS,
+    STATE, STATE_KEY, State, UPLOADS, decode, get, id, key,
 };
 use crate::hold::Hold;
 use crate::instant;
@@ -132,6 +132,21 @@ impl View {
             }
         }
         Ok(true)
+    }
+
+    /// Copies that were dropped and whose objects may be left, and may go: the segment, live or gone, and the store.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn dropped_copies(&self) -> Result<Vec<(SegmentId, String)>, CatalogError> {
+        let dropped = self.txn.open_table(DROPPED)?;
+        let rows = dropped.iter()?;
+        rows.map(|row| {
+            let (key, _) = row?;
+            let (manifest, child, store) = key.value();
+            Ok((id((manifest, child)), store.to_owned()))
+        })
+        .collect()
     }
 
     /// Decisions with numbers in a range, in order.

@@ -31,6 +31,23 @@ fn object(number: u64) -> String {
     format!("terms/{number:010}")
 }
 
+/// Creates the object of a term; `false` if there is one.
+fn create(
+    bucket: &dyn Bucket,
+    number: u64,
+    catalog: [u8; 16],
+    by: &str,
+    time: i64,
+) -> Result<bool, JournalError> {
+    let taken = Taken { term: number, catalog: hex(catalog), by: by.to_owned(), time };
+    let text = serde_json::to_vec(&taken).expect("a term has string keys only");
+    match bucket.create(&object(number), &text) {
+        Ok(()) => Ok(true),
+        Err(BucketError::Exists) => Ok(false),
+        Err(source) => Err(JournalError::Bucket { object: object(number), source }),
+    }
+}
+
 fn read(bucket: &dyn Bucket, number: u64) -> Result<Taken, JournalError> {
     let object = object(number);
     let text = bucket.get(&object).map_err(JournalError::bucket(&object))?;
@@ -52,16 +69,16 @@ impl Term {
     /// # Errors
     /// [`JournalError::Foreign`] when the bucket is another catalog's; or when it does not answer.
     pub fn first(bucket: &dyn Bucket, catalog: [u8; 16], by: &str, time: i64) -> Result<Self, JournalError> {
-        match Self::newest(bucket)? {
-            0 => Self::take_over(bucket, catalog, by, time),
-            number => {
-                let taken = read(bucket, number)?;
-                if taken.catalog == hex(catalog) {
-                    return Ok(Self { number });
-                }
-                Err(JournalError::Foreign { term: number, by: taken.by })
-            }
+        // A listing may lag behind: only a first term of one's own says that nobody came before.
+        let number = Self::newest(bucket)?.max(1);
+        if number == 1 && create(bucket, number, catalog, by, time)? {
+            return Ok(Self { number });
         }
+        let taken = read(bucket, number)?;
+        if taken.catalog == hex(catalog) {
+            return Ok(Self { number });
+        }
+        Err(JournalError::Foreign { term: number, by: taken.by })
     }
 
     /// Takes a bucket over: the newest term, for the catalog with the id `catalog`. Whoever had it before may not write any
@@ -75,22 +92,12 @@ impl Term {
         by: &str,
         time: i64,
     ) -> Result<Self, JournalError> {
-        let newest = Self::newest(bucket)?;
-        if newest > 0 && read(bucket, newest)?.catalog == hex(catalog) {
-            // An earlier try of ours, of which we never heard.
-            return Ok(Self { number: newest });
+        // The newest term may be from an earlier try of ours, of which we never heard.
+        let mut number = Self::newest(bucket)?.max(1);
+        while !create(bucket, number, catalog, by, time)? && read(bucket, number)?.catalog != hex(catalog) {
+            number += 1;
         }
-        let mut number = newest + 1;
-        loop {
-            let taken = Taken { term: number, catalog: hex(catalog), by: by.to_owned(), time };
-            let text = serde_json::to_vec(&taken).expect("a term has string keys only");
-            match bucket.create(&object(number), &text) {
-                // Somebody was faster; whoever comes later has it.
-                Err(BucketError::Exists) if read(bucket, number)?.catalog != hex(catalog) => number += 1,
-                Ok(()) | Err(BucketError::Exists) => return Ok(Self { number }),
-                Err(source) => return Err(JournalError::Bucket { object: object(number), source }),
-            }
-        }
+        Ok(Self { number })
     }
 
     /// Checks that nobody took a later term: to be asked before every upload, and before every deletion after it was written
@@ -105,9 +112,8 @@ impl Term {
             Err(BucketError::Absent) => Ok(()),
             Err(source) => Err(JournalError::Bucket { object: next, source }),
             Ok(_) => {
-                let newest = Self::newest(bucket)?;
-                let by = read(bucket, newest)?.by;
-                Err(JournalError::Superseded { ours: self.number, newest, by })
+                let taken = read(bucket, self.number + 1)?;
+                Err(JournalError::Superseded { ours: self.number, newest: taken.term, by: taken.by })
             }
         }
     }

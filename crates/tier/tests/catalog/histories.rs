@@ -24,6 +24,7 @@ struct Picture {
     holds: Vec<Hold>,
     policies: Vec<Applied>,
     deletions: Deletions,
+    dropped: Vec<(SegmentId, String)>,
 }
 
 fn picture(view: &View) -> Picture {
@@ -33,6 +34,7 @@ fn picture(view: &View) -> Picture {
         holds: view.holds().unwrap(),
         policies: view.all_policies().unwrap(),
         deletions: view.deletions().clone(),
+        dropped: view.dropped_copies().unwrap(),
     }
 }
 
@@ -86,6 +88,9 @@ impl History {
         match self.rng.u8(..16) {
             0 | 1 => self.seal(),
             2 | 3 => site.copy(segment),
+            4 if entry.segment.local => {
+                let _ = catalog.drop_copy(segment, "archive", &why);
+            }
             4 | 5 => drop(catalog.drop_local(segment, &why)),
             6 | 7 => drop(site.mark(segment, self.rng.i64(0..2 * DAY))),
             8 => drop(catalog.unmark(segment, &why)),
@@ -139,6 +144,7 @@ impl History {
             local.extend(is_local.then_some(id));
             objects.extend(copies.first().map(|_| (id, bytes)));
         }
+        objects.extend(picture.dropped.iter().map(|(id, _)| (*id, 0)));
         let stores = BTreeMap::from([("archive".to_owned(), objects)]);
         Found { sealings: self.sealings.clone(), local, stores }
     }
@@ -243,6 +249,16 @@ fn a_journal_with_a_hole_keeps_deletions_off_until_somebody_confirms() {
     assert!(error.contains("the journal was not read whole"), "{error}");
     catalog.deletions_on(&why).unwrap();
     catalog.mark(&[(segment, i64::MAX, why)]).unwrap();
+}
+
+#[test]
+fn a_listing_that_lags_behind_hides_nothing() {
+    let (mut history, segment) = held();
+    let found = history.found();
+    history.site.bucket.set(Fault::ListsLate);
+    let (catalog, rebuilt) = history.rebuild(&found);
+    assert_eq!(rebuilt, Rebuilt::default());
+    assert_eq!(catalog.view().unwrap().segment(segment).unwrap().unwrap().holds, [1]);
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn the_local_file_stays_until_its_copy_is_on_record() {
     let segment = site.seal("heat", "oslo/1");
     site.copy(segment);
     let error = site.catalog().drop_local(segment, &site.why("old")).unwrap_err().to_string();
-    assert!(error.contains("until the journal in the bucket has its copy on record"), "{error}");
+    assert!(error.contains("until the journal in the bucket has another copy on record"), "{error}");
     site.mirror().unwrap();
     site.catalog().drop_local(segment, &site.why("old")).unwrap();
 }
@@ -140,6 +140,8 @@ fn who_takes_over_ends_the_right_of_who_was_before() {
     ours.check(&bucket).unwrap();
     let error = Term::first(&bucket, [2; 16], "there", 3).unwrap_err().to_string();
     assert!(error.contains("another catalog (here, term 1)"), "{error}");
+    bucket.set(Fault::ListsLate);
+    assert!(Term::first(&bucket, [2; 16], "there", 3).is_err(), "also where a listing does not show it yet");
 
     bucket.set(Fault::AnswerLost);
     Term::take_over(&bucket, [2; 16], "there", 4).unwrap_err();

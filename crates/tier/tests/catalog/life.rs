@@ -137,3 +137,25 @@ fn uploads_in_flight_survive_a_restart() {
     site.catalog().upload_ended(id(3, 1), "archive").unwrap();
     assert_eq!(site.catalog().view().unwrap().uploads().unwrap(), []);
 }
+
+#[test]
+fn a_segment_moves_from_one_store_to_another() {
+    let site = Site::without_bucket();
+    let segment = site.seal("heat", "oslo/1");
+    let (catalog, why) = (site.catalog(), site.why("older than 90 days"));
+    site.copy(segment);
+    catalog.drop_local(segment, &why).unwrap();
+    let error = catalog.drop_copy(segment, "archive", &why).unwrap_err().to_string();
+    assert!(error.contains("`somewhere`"), "{error}");
+    catalog.record_copy(segment, "vault", Some("DEEP"), &why).unwrap();
+    catalog.drop_copy(segment, "archive", &why).unwrap();
+    let error = catalog.drop_copy(segment, "archive", &why).unwrap_err().to_string();
+    assert!(error.ends_with("it has no copy in `archive`"), "{error}");
+    let dropped = || catalog.view().unwrap().dropped_copies().unwrap();
+    assert_eq!(dropped(), [(segment, "archive".to_owned())], "its object is still to go");
+    let words = catalog.view().unwrap().explain(segment).unwrap().standing;
+    assert!(words.starts_with("is in object storage only: `vault` (DEEP)"), "{words}");
+    catalog.cleared(segment, Some("archive"), &why).unwrap();
+    assert_eq!(dropped(), []);
+    assert!(catalog.cleared(segment, Some("vault"), &why).is_err());
+}

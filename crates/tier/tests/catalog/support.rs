@@ -57,6 +57,8 @@ pub(crate) enum Fault {
     AnswerLost = 2,
     /// Nothing is created; what is there can be read.
     CreateFails = 3,
+    /// Listings lack the newest object.
+    ListsLate = 4,
 }
 
 impl FaultyBucket {
@@ -107,7 +109,11 @@ impl Bucket for FaultyBucket {
     fn list(&self, prefix: &str) -> Result<Vec<String>, BucketError> {
         self.up()?;
         let objects = self.objects.lock().unwrap();
-        Ok(objects.keys().filter(|name| name.starts_with(prefix)).cloned().collect())
+        let mut names: Vec<_> = objects.keys().filter(|name| name.starts_with(prefix)).cloned().collect();
+        if self.is(Fault::ListsLate) {
+            names.pop();
+        }
+        Ok(names)
     }
 }
 
