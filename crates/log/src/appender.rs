@@ -221,7 +221,17 @@ impl Appender {
         let old = std::mem::replace(&mut self.segment, next);
         let directory = old.directory.finish();
         self.segment.finished = Some(Arc::clone(&directory));
+        // Here as well as in lookups: a log in which nothing comes twice has none.
+        self.let_go_of_written();
         self.finishing.push_back((old.number, directory));
+    }
+
+    /// Has the directories that are on disk by now looked up there.
+    fn let_go_of_written(&mut self) {
+        let written = self.progress.written_directories.load(Ordering::Acquire);
+        while let Some((segment, _)) = self.finishing.pop_front_if(|(segment, _)| *segment < written) {
+            self.stored.add(segment);
+        }
     }
 
     /// Finds the stored batch that begins exactly at `first_sequence`, be it durable or still on its way there.
@@ -234,10 +244,7 @@ impl Appender {
         if let Some(entry) = self.segment.directory.find(device, epoch, first_sequence) {
             return Ok(Some(entry));
         }
-        let written = self.progress.written_directories.load(Ordering::Acquire);
-        while let Some((segment, _)) = self.finishing.pop_front_if(|(segment, _)| *segment < written) {
-            self.stored.add(segment);
-        }
+        self.let_go_of_written();
         let finishing = self.finishing.iter().rev();
         for (_, directory) in finishing {
             if let Some(entry) = directory.find_finished(device, epoch, first_sequence) {
@@ -283,5 +290,35 @@ impl Appender {
             self.block.records.count += 1;
         }
         numbered.id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use icecore_wire::{ColumnType, Field, Payload};
+
+    use super::*;
+    use crate::{Encoder, HotLog, RealDisk};
+
+    #[test]
+    fn directories_that_are_written_are_let_go_of_without_a_lookup() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { segment_bytes: 16 << 10, ..Options::default() };
+        let opened = HotLog::open(Arc::new(RealDisk), dir.path(), options, 0, &mut |_| {});
+        let (mut appender, mut committer, _) = opened.unwrap();
+        let source = Source { device: "pump".parse().unwrap(), epoch: Epoch::from_bytes([1; 16]), number: 0 };
+        let (source, mut encoder) = (Arc::new(source), Encoder::new());
+        let schema = Arc::new(Schema::new("a", 1, vec![Field::new("value", ColumnType::F64)]).unwrap());
+        let payload = Payload::copy_from(&[7; 4 << 10]);
+        let digest = Digest::of(&payload);
+        for first_sequence in 0..40 {
+            let payload = payload.clone();
+            let batch = NewBatch { payload, first_sequence, count: 1, digest, compressed: true };
+            appender.batch(&source, &schema, batch);
+            committer.commit(&mut encoder.encode(appender.finish(0), 1)).unwrap();
+            assert!(appender.finishing.len() <= 1, "{first_sequence}");
+        }
+        assert!(appender.segment.number >= 5, "several segments are finished");
+        assert!(appender.find_batch(&source.device, &source.epoch, 3).unwrap().is_some());
     }
 }
