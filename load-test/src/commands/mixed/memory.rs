@@ -12,10 +12,9 @@ use tokio::time::{Instant, sleep_until};
 const EVERY: Duration = Duration::from_secs(1);
 /// The share of the samples that is of the time before everything is as large as it gets.
 const WARM_UP: f64 = 0.2;
-/// The later median may be this many times the earlier one. The heap breathes with the load by some hundredths, and the
-/// batch directory of the segment that is being written grows until that is full; what leaked with every connection or
-/// batch would go on growing.
-const FLAT: f64 = 1.25;
+/// The later median may be this many times the earlier one. The heap breathes with the load by some hundredths; what leaked
+/// with every connection or batch would go on growing.
+const FLAT: f64 = 1.15;
 /// Fewer samples than this say nothing about growth.
 const LEAST_SAMPLES: usize = 60;
 

@@ -17,6 +17,9 @@ use crate::fleet::{self, Pace, events_per_batch};
 
 /// The share of the time that passes until the fleet is up and buffers and caches are as full as they get.
 const WARM_UP: f64 = 0.2;
+/// Small, so that a run fills several: the server keeps the batch directory of the one that is being written in memory,
+/// which of a single one would grow from the first batch to the last.
+const SEGMENT: &str = "16MiB";
 
 /// What all devices share.
 pub(super) struct Scene {
@@ -38,7 +41,7 @@ pub(super) struct Scene {
 impl Scene {
     /// Starts a server and a network, and enrols the devices that have an identity of their own.
     pub(super) async fn set(options: &Options) -> Result<Self> {
-        let server = TestServer::start(options.output.dir())?;
+        let server = TestServer::start_with(options.output.dir(), &[("LOG__SEGMENT", SEGMENT)])?;
         let address = server.address().to_string();
         let gateway = Identity::load(server.identity())?;
         let mut identities = HashMap::new();
