@@ -26,6 +26,24 @@ pub(crate) fn size(bytes: u64) -> String {
     ByteSize::b(bytes).display().si().to_string()
 }
 
+/// Lays out rows of equally many cells: the first column to the left, all others to the right, two spaces apart.
+pub(crate) fn columns(rows: &[Vec<String>]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..rows.first().map_or(0, Vec::len)).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        for (column, (cell, &width)) in row.iter().zip(&widths).enumerate() {
+            match column {
+                0 => text += &format!("{cell:<width$}"),
+                _ => text += &format!("  {cell:>width$}"),
+            }
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,5 +57,7 @@ mod tests {
             ("1 device".to_owned(), "0 devices".to_owned())
         );
         assert_eq!(size(1_200_000_000), "1.2 GB");
+        let rows = [["a", "1"], ["bc", "234"]].map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(columns(&rows), "a     1\nbc  234\n");
     }
 }

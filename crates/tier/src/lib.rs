@@ -3,7 +3,7 @@
 //! - [`segment`]: what is known of a sealed segment
 //! - [`hold`]: what may not be deleted
 //! - [`policy`]: retention policies, from their text to the policy of every event
-//! - `plan`: a pure function from segments, policies and a clock to what is to be done, and its rehearsal days ahead
+//! - [`plan`]: a pure function from segments, policies and a clock to what is to be done, and its rehearsal days ahead
 //! - [`catalog`]: the segments, and every decision about them, in a database
 //! - [`journal`]: those decisions, mirrored to the bucket, and the term of who may write there
 //! - [`store`]: object storage, with all that can go wrong there
@@ -21,6 +21,7 @@ pub mod journal;
 pub mod mutants;
 #[cfg(not(feature = "mutants"))]
 mod mutants;
+pub mod plan;
 pub mod policy;
 pub mod segment;
 pub mod store;

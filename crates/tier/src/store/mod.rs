@@ -27,6 +27,7 @@ use breaker::Breaker;
 pub use error::StoreError;
 pub use place::Place;
 pub use remote::{RemoteFile, Waiting};
+pub(crate) use upload::upload_requests;
 pub use upload::{Digest, Parts, Progress};
 
 /// A request that is not answered within this time has failed: longer than a part of the largest size takes on a slow line.

@@ -51,6 +51,17 @@ pub trait Progress: Send {
     fn keep(&mut self, parts: Option<&Parts>) -> Result<(), io::Error>;
 }
 
+/// Requests that write which the upload of a file of so many bytes takes, if none fails.
+pub(crate) fn upload_requests(bytes: u64) -> u64 {
+    let parts = bytes.div_ceil(part_bytes(bytes));
+    if bytes <= PART { 1 } else { parts + 2 } // to begin and to complete it
+}
+
+/// Bytes of every part but the last of a file of so many.
+fn part_bytes(bytes: u64) -> u64 {
+    PART.max(bytes.div_ceil(PARTS))
+}
+
 impl Store {
     /// Uploads the file at `local` as the object `path`, in storage class `class` (`None` is the place's usual one), and
     /// returns the digest of what was sent. An object that is there is replaced.
@@ -145,7 +156,7 @@ impl Store {
                 let options = PutMultipartOptions { attributes, ..PutMultipartOptions::default() };
                 let begun = timeout(PATIENCE, place.0.create_multipart_opts(&at, options)).await;
                 let id = self.judge("begin the upload of", path, begun)?;
-                let parts = Parts { id, part_bytes: PART.max(bytes.div_ceil(PARTS)), arrived: Vec::new() };
+                let parts = Parts { id, part_bytes: part_bytes(bytes), arrived: Vec::new() };
                 progress.keep(Some(&parts))?;
                 parts
             }

@@ -1,0 +1,8 @@
+//! The planner against a world that does what it says.
+
+mod clocks;
+mod fixtures;
+mod properties;
+mod rehearsals;
+mod stages;
+mod world;
