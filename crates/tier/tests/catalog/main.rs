@@ -9,6 +9,8 @@ mod histories;
 #[cfg(test)]
 mod journal;
 #[cfg(test)]
+mod kills;
+#[cfg(test)]
 mod life;
 #[cfg(test)]
 mod many;
