@@ -31,8 +31,8 @@ struct Wanted {
 /// Batches of a segment in the order of their positions.
 ///
 /// What is read at once takes about 32 MiB, and every page is decoded once for it.
-pub struct InLogOrder<'a> {
-    segment: &'a SealedSegment,
+pub struct InLogOrder {
+    segment: SealedSegment,
     /// Still to be read, the next one last.
     wanted: Vec<Wanted>,
     /// The window that was read, the next one last.
@@ -53,7 +53,7 @@ impl SealedSegment {
         &self,
         positions: &Range<u64>,
         devices: Option<&DeviceFilter<'_>>,
-    ) -> Result<InLogOrder<'_>, LogError> {
+    ) -> Result<InLogOrder, LogError> {
         let mut wanted = Vec::new();
         for (index, (run, place)) in self.footer.runs.iter().zip(&self.footer.places).enumerate() {
             let overlaps = run.positions.start < positions.end && positions.start < run.positions.end;
@@ -74,17 +74,17 @@ impl SealedSegment {
             }
         }
         wanted.sort_unstable_by_key(|wanted| std::cmp::Reverse(wanted.position));
-        Ok(InLogOrder { segment: self, wanted, ready: Vec::new(), failed: false })
+        Ok(InLogOrder { segment: self.clone(), wanted, ready: Vec::new(), failed: false })
     }
 }
 
-impl InLogOrder<'_> {
+impl InLogOrder {
     fn try_next(&mut self) -> Result<Option<StoredBatch>, LogError> {
         if self.ready.is_empty() && !self.wanted.is_empty() {
             let mut window = self.window()?;
             // Batches are listed, and rows lie, in the same order.
             window.sort_unstable_by_key(|(wanted, ..)| wanted.batch);
-            self.ready = self.read(&window)?;
+            self.ready = self.read(&window).map_err(|error| lost(error, &window))?;
             self.ready.sort_unstable_by_key(|batch| std::cmp::Reverse(batch.position));
         }
         Ok(self.ready.pop())
@@ -172,6 +172,16 @@ impl InLogOrder<'_> {
     }
 }
 
+/// Damage takes with it everything that was to be read at once.
+fn lost(error: LogError, window: &[(Wanted, usize, Range<usize>)]) -> LogError {
+    let LogError::Damaged(mut damage) = error else { return error };
+    let end = |wanted: &Wanted| wanted.position.saturating_add(wanted.count.into());
+    let first = window.iter().map(|(wanted, ..)| wanted.position).min();
+    let last = window.iter().map(|(wanted, ..)| end(wanted)).max();
+    damage.positions = first.zip(last).map(|(first, last)| first..last);
+    LogError::Damaged(damage)
+}
+
 /// Makes the payload of a batch from its rows of the columns, event times first.
 fn make(
     schema: &icecore_wire::Schema,
@@ -218,7 +228,7 @@ impl SealedSegment {
     }
 }
 
-impl Iterator for InLogOrder<'_> {
+impl Iterator for InLogOrder {
     type Item = Result<StoredBatch, LogError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -226,13 +236,13 @@ impl Iterator for InLogOrder<'_> {
             return None;
         }
         let next = self.try_next();
-        self.failed = next.is_err();
+        self.failed = !matches!(next, Ok(_) | Err(LogError::Damaged(_)));
         next.transpose()
     }
 }
 
-impl fmt::Debug for InLogOrder<'_> {
+impl fmt::Debug for InLogOrder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InLogOrder").field("segment", self.segment).finish_non_exhaustive()
+        f.debug_struct("InLogOrder").field("segment", &self.segment).finish_non_exhaustive()
     }
 }

@@ -21,10 +21,13 @@ use crate::error::LogError;
 const TAIL_BYTES: u64 = 64 << 10;
 
 /// An open sealed segment. Its footer is in memory; pages are read when they are asked for.
+///
+/// Clones are the same segment.
+#[derive(Clone)]
 pub struct SealedSegment {
     pub(super) file: SealedFile,
-    pub(super) footer: Footer,
-    summary: SealedSummary,
+    pub(super) footer: Arc<Footer>,
+    summary: Arc<SealedSummary>,
 }
 
 /// What the directory says of a batch, as far as it was asked.
@@ -68,7 +71,7 @@ impl SealedSegment {
         let mut footer = footer.map_err(|what| file.damage(footer_start, format!("footer: {what}")))?;
         footer.share_bytes();
         let summary = SealedSummary::new(footer.log, footer.runs.clone(), &trailer);
-        Ok(Self { file, footer, summary })
+        Ok(Self { file, footer: Arc::new(footer), summary: Arc::new(summary) })
     }
 
     /// What it holds.
@@ -89,6 +92,13 @@ impl SealedSegment {
         let index = self.schemas().position(|listed| listed.id() == schema.id());
         let groups = index.map_or(&[][..], |index| &self.footer.tables[index].groups);
         groups.iter().map(|group| (group.entry.rows, group.entry.statistics.as_slice()))
+    }
+
+    /// Where the last part of the file begins that is enough to open it and to [find](Self::find) batches.
+    #[must_use]
+    pub fn tail_start(&self) -> u64 {
+        let directory = self.footer.directory.groups.first().map_or(self.file.len, |group| group.offset);
+        directory.min(self.file.len.saturating_sub(TAIL_BYTES))
     }
 
     /// Finds the batch that begins exactly at `first_sequence`, reading a few pages of the batch directory.
@@ -259,7 +269,7 @@ impl SealedSegment {
 
 impl std::fmt::Debug for SealedSegment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let SealedSummary { rows, batches, positions, .. } = &self.summary;
+        let SealedSummary { rows, batches, positions, .. } = &*self.summary;
         f.debug_struct("SealedSegment")
             .field("file", &self.file.name)
             .field("rows", rows)
