@@ -251,7 +251,7 @@ impl Appender {
                 return Ok(Some(entry));
             }
         }
-        self.stored.find(device, epoch, first_sequence)
+        self.stored.find(device, epoch, first_sequence, &self.progress.seals)
     }
 
     /// Adds a record that recovery has read, as it was.

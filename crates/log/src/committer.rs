@@ -11,6 +11,9 @@ use crate::directory::{Directory, DirectoryFile, Extent};
 use crate::disk::{Access, Disk, DiskFile, DiskLock};
 use crate::error::{CommitError, LogError};
 use crate::mutants::{Mutant, planted};
+use crate::open::Options;
+use crate::seal::{Sealer, Seals};
+use crate::sealed_store::SealedStore;
 use crate::segment::{Layout, SEGMENT_HEADER_BYTES, SegmentHeader, unfinished};
 use crate::watermark::{Watermark, WatermarkFile};
 
@@ -35,12 +38,14 @@ pub(crate) struct Progress {
     pub(crate) full_segment: AtomicU64,
     /// The segment up to which directories are on disk, itself not included. Newer ones are looked up in memory.
     pub(crate) written_directories: AtomicU64,
+    pub(crate) seals: Seals,
 }
 
 impl Progress {
     pub(crate) fn new(segment: u64) -> Arc<Self> {
         let written_directories = AtomicU64::new(segment);
-        Arc::new(Self { full_segment: AtomicU64::new(u64::MAX), written_directories })
+        let seals = Seals::default();
+        Arc::new(Self { full_segment: AtomicU64::new(u64::MAX), written_directories, seals })
     }
 }
 
@@ -48,7 +53,7 @@ impl Progress {
 pub struct Committer {
     disk: Arc<dyn Disk>,
     layout: Layout,
-    segment_bytes: u64,
+    options: Options,
     progress: Arc<Progress>,
     watermark: WatermarkFile,
     segment: ActiveSegment,
@@ -62,7 +67,7 @@ pub struct Committer {
 pub(crate) struct CommitterParts {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) layout: Layout,
-    pub(crate) segment_bytes: u64,
+    pub(crate) options: Options,
     pub(crate) progress: Arc<Progress>,
     pub(crate) segment: ActiveSegment,
     pub(crate) lock: DiskLock,
@@ -71,12 +76,12 @@ pub(crate) struct CommitterParts {
 impl Committer {
     /// Publishes what recovery made durable, and takes over.
     pub(crate) fn new(parts: CommitterParts) -> Result<Self, LogError> {
-        let CommitterParts { disk, layout, segment_bytes, progress, segment, lock } = parts;
+        let CommitterParts { disk, layout, options, progress, segment, lock } = parts;
         let watermark = WatermarkFile::open(&*disk, &layout)?;
         let committer = Self {
             disk,
             layout,
-            segment_bytes,
+            options,
             progress,
             watermark,
             segment,
@@ -94,6 +99,18 @@ impl Committer {
         self.directories = Some(to);
     }
 
+    /// What seals the log's finished segments beside the commits. It holds the log's lock.
+    #[must_use]
+    pub fn sealer(&self) -> Sealer {
+        Sealer::new(
+            SealedStore::local(Arc::clone(&self.disk), self.layout.clone()),
+            self.segment.header.log,
+            self.options.accept_damage.clone(),
+            Arc::clone(&self.progress),
+            Arc::clone(&self.lock),
+        )
+    }
+
     /// Writes the block and returns when it is durable. Blocks come in the order of their numbers. After
     /// [`CommitError::Full`] the same block may be committed again; after any other error nothing may.
     pub fn commit(&mut self, block: &mut EncodedBlock) -> Result<Committed, CommitError> {
@@ -109,9 +126,9 @@ impl Committer {
         if block.place.segment != self.segment.header.number {
             self.roll(block)?;
         }
-        self.segment.reserve(block.stored_bytes() as u64, self.segment_bytes)?;
+        self.segment.reserve(block.stored_bytes() as u64, self.options.segment_bytes)?;
         self.segment.append(block)?;
-        if self.segment.end >= self.segment_bytes {
+        if self.segment.end >= self.options.segment_bytes {
             self.progress.full_segment.store(self.segment.header.number, Ordering::Release);
         }
         self.publish()?;
@@ -135,7 +152,8 @@ impl Committer {
             begins_with_copy: false,
             ..old.header.clone()
         };
-        let segment = ActiveSegment::create(&*self.disk, &self.layout, header, self.segment_bytes, None)?;
+        let segment =
+            ActiveSegment::create(&*self.disk, &self.layout, header, self.options.segment_bytes, None)?;
         let old = std::mem::replace(&mut self.segment, segment);
         old.give_back()?;
         let finished = FinishedDirectory {

@@ -32,16 +32,16 @@ pub struct BatchEntry {
     pub position: u64,
 }
 
-/// A segment with this many batches is followed by a new one, however small they are: its directory is in memory,
-/// with about 64 bytes for each.
-const MAX_BATCHES: usize = 1 << 20;
+/// A segment with this many records is followed by a new one, however small they are: its directory is in memory, with
+/// about 64 bytes for each, and a seal keeps those without events in memory.
+const MAX_RECORDS: usize = 1 << 20;
 
 /// The directory of one segment in memory.
 #[derive(Debug)]
 pub(crate) struct Directory {
     first_block: u64,
-    /// All batches together.
-    batches: usize,
+    /// All rows together.
+    records: usize,
     /// The received time of every block.
     blocks: Vec<i64>,
     source_ids: HashMap<(DeviceName, Epoch), u32>,
@@ -91,7 +91,7 @@ impl Directory {
     pub(crate) fn new(first_block: u64) -> Self {
         Self {
             first_block,
-            batches: 0,
+            records: 0,
             blocks: Vec::new(),
             source_ids: HashMap::new(),
             sources: Vec::new(),
@@ -131,11 +131,11 @@ impl Directory {
             rows.sorted = false;
         }
         rows.batches.push(BatchRow { entry, schema, block });
-        self.batches += 1;
+        self.records += 1;
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.batches >= MAX_BATCHES
+        self.records >= MAX_RECORDS
     }
 
     pub(crate) fn refused(&mut self, source: u32, range: Range<u64>, code: u16, digest: Digest) {
@@ -149,6 +149,7 @@ impl Directory {
     fn settled(&mut self, source: u32, range: Range<u64>, settled: Settled) {
         let block = self.blocks.len() as u32;
         self.sources[source as usize].settled.push(SettledRow { range, settled, block });
+        self.records += 1;
     }
 
     /// Ends the block that is being built.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use icecore_wire::{DeviceName, Epoch};
 
+use crate::segment_id::SegmentId;
+
 /// Opening, recovering or reading failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -37,6 +39,21 @@ pub enum LogError {
         /// What is unexpected in it.
         what: String,
     },
+    /// A sealed segment is in object storage, not here.
+    #[error(
+        "sealed segment {id} (positions {} to {}) is not here; read it through the store that has it, \
+         or ask for what is here only",
+        positions.start, positions.end
+    )]
+    Absent {
+        /// The segment.
+        id: SegmentId,
+        /// From its first event's position to behind its last one's.
+        positions: Range<u64>,
+    },
+    /// Whether a manifest was written is not known: its sync failed, and a sync is never retried.
+    #[error("the log takes no more seals after an earlier failure; open it again")]
+    SealsPoisoned,
     /// A stored batch cannot become part of a sealed segment; nothing was sealed.
     #[error(
         "the batch of {}, epoch {epoch}, from sequence {first_sequence} on cannot be sealed: {what}",

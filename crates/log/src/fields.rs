@@ -38,6 +38,12 @@ impl<'a> FieldReader<'a> {
         self.array().map(i64::from_le_bytes)
     }
 
+    /// A byte string behind its length, as [`push_bytes`] writes it.
+    pub(crate) fn sized_bytes(&mut self) -> Option<&'a [u8]> {
+        let len = self.u32()? as usize;
+        self.bytes(len)
+    }
+
     /// What is left.
     pub(crate) fn rest(self) -> &'a [u8] {
         self.rest
@@ -47,6 +53,12 @@ impl<'a> FieldReader<'a> {
 /// CRC32C (Castagnoli), as everywhere in the log's files.
 pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes)
+}
+
+/// Appends a byte string behind its length.
+pub(crate) fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+    out.extend_from_slice(bytes);
 }
 
 /// Appends the CRC32C of what `bytes` holds from `start` on.

@@ -13,6 +13,7 @@ pub mod disk;
 mod error;
 mod fields;
 mod log_id;
+mod manifest;
 #[cfg(feature = "mutants")]
 pub mod mutants;
 #[cfg(not(feature = "mutants"))]
@@ -21,8 +22,11 @@ mod open;
 mod reader;
 mod record;
 mod recovery;
+mod seal;
 pub mod sealed;
+mod sealed_store;
 mod segment;
+mod segment_id;
 mod walk;
 mod watermark;
 
@@ -32,6 +36,10 @@ pub use committer::{Committed, Committer, FinishedDirectory};
 pub use directory::BatchEntry;
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::{CommitError, Damage, LogError};
+pub use manifest::{Child, Lost, Manifest, SealSource};
 pub use open::{HotLog, Options, Recovery, TornTail};
-pub use reader::{DeviceFilter, LogReader, OnDamage, Records, Scan};
+pub use reader::{DeviceFilter, LogReader, OnAbsent, OnDamage, Records, Scan};
 pub use record::{DroppedRange, Fact, Record, RefusedBatch, Source, StoredBatch};
+pub use seal::{Classify, FinishedSegment, Pace, SealPlan, Sealer, Sealing};
+pub use sealed_store::Elsewhere;
+pub use segment_id::{InvalidSegmentId, SegmentId};

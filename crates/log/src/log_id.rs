@@ -5,19 +5,19 @@ use std::io;
 use crate::disk::{Access, Disk};
 use crate::error::{Damage, LogError};
 use crate::fields::crc32c;
-use crate::segment::{Layout, LogId, SegmentHeader, unfinished};
+use crate::segment::{Layout, LogId, unfinished};
 
-/// Reads the log's id, or gives it one. `segment` is any segment of it.
+/// Reads the log's id, or gives it one. `known` is what its segments or manifests say.
 pub(crate) fn load_or_create(
     disk: &dyn Disk,
     layout: &Layout,
-    segment: Option<&SegmentHeader>,
+    known: Option<LogId>,
 ) -> Result<LogId, LogError> {
     let stored = load(disk, layout)?;
-    match (stored, segment.map(|header| header.log)) {
+    match (stored, known) {
         (Some(stored), Some(log)) if stored != log => {
-            let what = "its segments belong to another log than log.id says".to_owned();
-            Err(LogError::Foreign { file: layout.hot.clone(), what })
+            let what = "its segments or manifests belong to another log than log.id says".to_owned();
+            Err(LogError::Foreign { file: layout.data.clone(), what })
         }
         (Some(stored), _) => Ok(stored),
         (None, log) => {

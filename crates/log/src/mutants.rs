@@ -16,6 +16,14 @@ pub enum Mutant {
     DirectoryNotSynced,
     /// Recovery believes the last block it reads without writing it again.
     TrustPageCache,
+    /// A manifest is written before its children are synced.
+    ManifestBeforeChildren,
+    /// A manifest is written before its children have their names for good.
+    ChildrenNotNamed,
+    /// The sources of a seal are removed before its manifest is durable.
+    SourcesBeforeManifest,
+    /// Recovery takes a manifest that is there for one that is durable.
+    TrustManifest,
 }
 
 #[cfg(feature = "mutants")]

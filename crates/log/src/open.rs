@@ -11,9 +11,12 @@ use crate::directory::{DirectoryFile, Extent, StoredDirectories};
 use crate::disk::{Access, Disk, DiskLock};
 use crate::error::{Damage, LogError};
 use crate::log_id;
+use crate::manifest::{self, History, SealedEnd};
 use crate::mutants::{Mutant, planted};
 use crate::record::Fact;
 use crate::recovery::{ScannedSegment, Tail, rebuild_directory, scan_segment, write_directory};
+use crate::seal::{self, Leftovers};
+use crate::sealed_store::SealedStore;
 use crate::segment::{self, Layout, LogId, SegmentHeader};
 use crate::walk::Limits;
 use crate::watermark::Watermark;
@@ -113,7 +116,10 @@ struct Opening {
     options: Options,
     log: LogId,
     watermark: Option<Watermark>,
-    /// The segments that count, oldest first.
+    /// The sealed part of the log.
+    history: History,
+    sealed: Option<SealedEnd>,
+    /// The hot segments that count, oldest first.
     segments: Vec<SegmentHeader>,
     /// Segments of which no block counts any more.
     superseded: Vec<u64>,
@@ -127,29 +133,41 @@ struct Opening {
 
 impl Opening {
     fn new(disk: Arc<dyn Disk>, layout: Layout, options: Options) -> Result<Self, LogError> {
-        remove_unfinished(&*disk, &layout)?;
+        for dir in [&layout.hot, &layout.sealed, &layout.manifests] {
+            remove_unfinished(&*disk, dir)?;
+        }
+        let history = History::read(&*disk, &layout)?;
+        let sealed = history.end();
         let mut opening = Self {
             disk,
             layout,
             options,
             log: LogId::default(),
             watermark: None,
+            newest_number: sealed.map(|end| end.hot_segment),
+            sealed,
+            history,
             segments: Vec::new(),
             superseded: Vec::new(),
-            newest_number: None,
             accepted: Vec::new(),
             facts: 0,
             received: i64::MIN,
         };
+        opening.accept(opening.history.damage.clone())?;
         opening.read_headers()?;
-        opening.log = log_id::load_or_create(&*opening.disk, &opening.layout, opening.segments.first())?;
+        let known = opening.history.log().or_else(|| Some(opening.segments.first()?.log));
+        opening.log = log_id::load_or_create(&*opening.disk, &opening.layout, known)?;
         let log = opening.log;
         opening.watermark = Watermark::read(&*opening.disk, &opening.layout).filter(|mark| mark.log == log);
         Ok(opening)
     }
 
     fn read_headers(&mut self) -> Result<(), LogError> {
+        let sealed = self.sealed.map(|end| end.hot_segment);
         for number in segment::list(&*self.disk, &self.layout)? {
+            if Some(number) <= sealed {
+                continue;
+            }
             self.newest_number = Some(number);
             match segment::read_header(&*self.disk, &self.layout, number) {
                 Ok(header) => self.add_header(header),
@@ -178,10 +196,20 @@ impl Opening {
         Ok(())
     }
 
-    /// Reads all segments, older ones by their directories, and returns the newest.
+    /// Reads what was sealed by the manifests, finished segments by their directories, and the newest segment, which it
+    /// returns.
     fn read_segments(&mut self, fold: &mut dyn FnMut(&Fact<'_>)) -> Result<Option<ScannedSegment>, LogError> {
+        for manifest in self.history.manifests.clone() {
+            self.received = self.received.max(manifest.received);
+            match manifest::read_facts(&*self.disk, &self.layout, manifest.number) {
+                Ok(facts) => self.facts += facts.tell(fold),
+                Err(LogError::Damaged(damage)) => self.accept(vec![*damage])?,
+                Err(error) => return Err(error),
+            }
+        }
         let segments = self.segments.clone();
-        if let Some(damage) = segments.first().and_then(|first| first.missing_before(&self.layout)) {
+        let missing = |first: &SegmentHeader| first.missing_before(&self.layout, self.sealed.as_ref());
+        if let Some(damage) = segments.first().and_then(missing) {
             self.accept(vec![damage])?;
         }
         for pair in segments.windows(2) {
@@ -238,10 +266,11 @@ impl Opening {
     }
 
     fn check_nothing_lost(&mut self) -> Result<(), LogError> {
-        let Some(mark) = self.watermark.filter(|mark| mark.next_block > 0) else { return Ok(()) };
+        let (block, position) = self.sealed.map_or((0, 0), |end| (end.block, end.position));
+        let Some(mark) = self.watermark.filter(|mark| mark.next_block > block) else { return Ok(()) };
         let file = self.layout.segment(mark.segment);
         let what = "the segment is missing, and all others with it".to_owned();
-        self.accept(vec![Damage { file, offset: 0, what, positions: Some(0..mark.position) }])
+        self.accept(vec![Damage { file, offset: 0, what, positions: Some(position..mark.position) }])
     }
 
     /// Keeps what an unfinished write has left at the end.
@@ -294,7 +323,11 @@ impl Opening {
             self.finish_tail(tail)?;
         }
         self.remove_superseded()?;
-        let Self { disk, layout, accepted, facts, .. } = self;
+        // Where something is missing, what looks like a leftover may be all that is left.
+        let leftovers = if self.accepted.is_empty() { Leftovers::Remove } else { Leftovers::Keep };
+        seal::finish_interrupted(&*self.disk, &self.layout, &mut self.history, leftovers)?;
+        let Self { disk, layout, options, accepted, facts, history, .. } = self;
+        progress.seals.begin(history);
         let recovery = Recovery {
             position: appender.position(),
             block: appender.block(),
@@ -304,17 +337,22 @@ impl Opening {
             accepted,
             facts,
         };
-        let parts = CommitterParts { disk, layout, segment_bytes, progress, segment, lock };
+        let parts = CommitterParts { disk, layout, options, progress, segment, lock };
         Ok((appender, Committer::new(parts)?, recovery))
     }
 
     fn next_header(&self, tail: Option<&ScannedSegment>, begins_with_copy: bool, now: i64) -> SegmentHeader {
         let terms = self.segments.iter().map(|header| header.term);
-        let term = terms.chain(self.watermark.map(|mark| mark.term)).max();
+        let older = self.watermark.map(|mark| mark.term).into_iter().chain(self.sealed.map(|end| end.term));
+        let term = terms.chain(older).max();
+        let (block, position, chain) =
+            self.sealed.map_or((0, 0, Chain::default()), |end| (end.block, end.position, end.chain));
         let (first_block, first_position, chain) = match (tail, self.watermark) {
             (Some(tail), _) => (tail.extent.blocks.end, tail.extent.positions.end, tail.extent.chain),
-            (None, Some(mark)) => (mark.next_block, mark.position, Chain::default()),
-            (None, None) => (0, 0, Chain::default()),
+            (None, Some(mark)) if mark.next_block > block => {
+                (mark.next_block, mark.position, Chain::default())
+            }
+            (None, _) => (block, position, chain),
         };
         SegmentHeader {
             log: self.log,
@@ -338,8 +376,11 @@ impl Opening {
     ) -> Appender {
         let keeps_tail = tail.is_some_and(|tail| !tail.extent.blocks.is_empty());
         let kept = self.segments.len() - usize::from(tail.is_some() && !keeps_tail);
-        let finished = self.segments[..kept].iter().map(|header| header.number).collect();
-        let stored = StoredDirectories::new(Arc::clone(&self.disk), self.layout.clone(), finished);
+        let finished = self.segments[..kept].iter().map(|header| header.number);
+        let mut stored =
+            StoredDirectories::new(SealedStore::local(Arc::clone(&self.disk), self.layout.clone()));
+        stored.add_parts(self.history.parts());
+        finished.for_each(|number| stored.add(number));
         let start = Start {
             segment: header.number,
             block: header.first_block,
@@ -383,7 +424,7 @@ impl Opening {
 }
 
 fn create_directories(disk: &dyn Disk, layout: &Layout) -> Result<(), LogError> {
-    for dir in [&layout.data, &layout.hot, &layout.torn] {
+    for dir in [&layout.data, &layout.hot, &layout.torn, &layout.sealed, &layout.manifests] {
         disk.create_dir(dir).map_err(LogError::io("create", dir))?;
     }
     disk.sync_dir(&layout.data).map_err(LogError::io("sync", &layout.data))?;
@@ -394,10 +435,10 @@ fn create_directories(disk: &dyn Disk, layout: &Layout) -> Result<(), LogError> 
 }
 
 /// Removes files that a crash has left unfinished.
-fn remove_unfinished(disk: &dyn Disk, layout: &Layout) -> Result<(), LogError> {
-    for name in disk.list(&layout.hot).map_err(LogError::io("list", &layout.hot))? {
+fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
+    for name in disk.list(dir).map_err(LogError::io("list", dir))? {
         if name.ends_with(".tmp") {
-            let path = layout.hot.join(name);
+            let path = dir.join(name);
             disk.remove(&path).map_err(LogError::io("remove", &path))?;
         }
     }

@@ -1,5 +1,6 @@
 //! Reading the log, beside a running writer or without one.
 
+mod part;
 mod records;
 
 use std::fmt;
@@ -16,8 +17,11 @@ use crate::block::BlockReader;
 use crate::directory::DirectoryFile;
 use crate::disk::Disk;
 use crate::error::{Damage, LogError};
+use crate::manifest::{self, Child, History, Manifest, SealedPart};
 use crate::record::Fact;
+use crate::sealed_store::{Elsewhere, SealedStore};
 use crate::segment::{self, Layout, SegmentHeader};
+use crate::segment_id::SegmentId;
 use crate::walk::{Limits, Step, Walk};
 use crate::watermark::Watermark;
 
@@ -37,18 +41,31 @@ pub enum OnDamage {
     Skip,
 }
 
+/// What to do about sealed segments that are neither here nor [elsewhere](LogReader::with_elsewhere).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnAbsent {
+    /// Yield [`LogError::Absent`] and end.
+    #[default]
+    Fail,
+    /// Read what is here; [`Records::absent`] lists what was passed over.
+    Skip,
+}
+
 /// Says of a device whether it is wanted.
 pub type DeviceFilter<'a> = Box<dyn Fn(&DeviceName) -> bool + 'a>;
 
 /// What to read.
 #[derive(Default)]
 pub struct Scan<'a> {
-    /// Only batches with events in these positions, and the other records of their blocks. Batches are yielded whole.
+    /// Only batches with events in these positions, and the other records of their blocks; of what is sealed, the other
+    /// records that stand at these positions. Batches are yielded whole.
     pub positions: Option<Range<u64>>,
     /// Only records of devices for which this holds.
     pub devices: Option<DeviceFilter<'a>>,
     /// What to do about damage.
     pub on_damage: OnDamage,
+    /// What to do about sealed segments that are not here.
+    pub on_absent: OnAbsent,
 }
 
 impl fmt::Debug for Scan<'_> {
@@ -56,6 +73,7 @@ impl fmt::Debug for Scan<'_> {
         f.debug_struct("Scan")
             .field("positions", &self.positions)
             .field("on_damage", &self.on_damage)
+            .field("on_absent", &self.on_absent)
             .finish()
     }
 }
@@ -65,8 +83,7 @@ type OpenDirectory = fn(&dyn Disk, &Layout, &SegmentHeader) -> Result<Option<Dir
 
 /// A view of the log as it was when it was opened.
 pub struct LogReader {
-    disk: Arc<dyn Disk>,
-    layout: Layout,
+    store: SealedStore,
     segments: Segments,
     /// Where the view ends.
     end: Point,
@@ -86,15 +103,29 @@ impl Point {
     fn start_of(header: &SegmentHeader) -> Self {
         Self { block: header.first_block, position: header.first_position }
     }
+
+    /// Where a sealed part begins and ends.
+    fn of_part(part: &SealedPart) -> Range<Self> {
+        let Manifest { blocks, positions, .. } = &*part.manifest;
+        Self { block: blocks.start, position: positions.start }..Self {
+            block: blocks.end,
+            position: positions.end,
+        }
+    }
 }
 
 /// The segments of a log.
 #[derive(Debug, Clone, Default)]
-struct Segments {
-    /// Those that count, oldest first.
-    headers: Vec<SegmentHeader>,
-    /// Those whose headers cannot be read, and what is missing.
+pub(crate) struct Segments {
+    manifests: Vec<Arc<Manifest>>,
+    /// What was sealed, oldest first.
+    sealed: Vec<SealedPart>,
+    /// The hot segments that count, oldest first.
+    pub(crate) headers: Vec<SegmentHeader>,
+    /// What of all that cannot be read.
     damage: Vec<Damage>,
+    /// What is missing where the hot log begins.
+    missing: Option<Damage>,
 }
 
 impl LogReader {
@@ -105,30 +136,64 @@ impl LogReader {
         // In this order: what the watermark tells of is in the segments listed after it was read.
         let published = published(&*disk, &layout)?;
         let segments = Segments::read(&*disk, &layout)?;
-        let end = match published {
+        let mut end = match published {
             Some(mark) => Point { block: mark.next_block, position: mark.position },
             None => last_whole_block(&*disk, &layout, &segments)?,
         };
-        Ok(Self { disk, layout, segments, end })
+        // What was sealed is durable, though the watermark may have been older.
+        if let Some(sealed) = segments.sealed.last().map(|part| Point::of_part(part).end) {
+            end = if sealed.block > end.block { sealed } else { end };
+        }
+        Ok(Self { store: SealedStore::local(disk, layout), segments, end })
+    }
+
+    /// Reads sealed segments that have no local file from where `elsewhere` says.
+    #[must_use]
+    pub fn with_elsewhere(self, elsewhere: Arc<Elsewhere>) -> Self {
+        Self { store: self.store.with_elsewhere(elsewhere), ..self }
+    }
+
+    /// The manifests of this view that can be read, oldest first.
+    #[must_use]
+    pub fn manifests(&self) -> &[Arc<Manifest>] {
+        &self.segments.manifests
+    }
+
+    /// The sealed segments of this view that count, oldest first: children of manifests that were not split.
+    pub fn sealed(&self) -> impl Iterator<Item = (SegmentId, &Child)> {
+        self.segments
+            .sealed
+            .iter()
+            .flat_map(|part| &part.segments)
+            .map(|segment| (segment.id, &segment.child))
     }
 
     /// The positions this view holds.
     #[must_use]
     pub fn positions(&self) -> Range<u64> {
-        let start = self.segments.headers.first().map_or(self.end.position, |header| header.first_position);
+        let sealed = self.segments.sealed.first().map(|part| part.manifest.positions.start);
+        let hot = || self.segments.headers.first().map(|header| header.first_position);
+        let start = sealed.or_else(hot).unwrap_or(self.end.position);
         start.min(self.end.position)..self.end.position
     }
 
     /// Reads records in position order, in constant memory.
     #[must_use]
     pub fn scan<'a>(&'a self, scan: Scan<'a>) -> Records<'a> {
-        Records::new(self, scan, 0..usize::MAX)
+        Records::new(self, scan)
     }
 
-    /// Tells every fact of the log, without reading events where a batch directory saves it.
+    /// Tells every fact of the log, without reading events where a manifest or a batch directory saves it.
     pub fn facts(&self, tell: &mut dyn FnMut(&Fact<'_>)) -> Result<(), LogError> {
-        if let Some(damage) = self.segments.damage.first() {
+        if let Some(damage) = self.segments.damage().next() {
             return Err(damage.clone().into());
+        }
+        for part in &self.segments.sealed {
+            if let Some(damage) = part.damage(&self.store.layout).next() {
+                return Err(damage.into());
+            }
+            let SealedStore { disk, layout, .. } = &self.store;
+            manifest::read_facts(&**disk, layout, part.manifest.number)?.tell(tell);
         }
         for index in 0..self.segments.headers.len() {
             if let Some(directory) = self.directory(&self.segments, index, DirectoryFile::open_whole)? {
@@ -138,7 +203,7 @@ impl LogReader {
                 directory.facts(tell)?;
                 continue;
             }
-            for record in Records::new(self, Scan::default(), index..index + 1) {
+            for record in Records::of_hot_segment(self, index) {
                 tell(&record?.fact());
             }
         }
@@ -153,7 +218,7 @@ impl LogReader {
         open: OpenDirectory,
     ) -> Result<Option<DirectoryFile>, LogError> {
         let Some([header, next]) = segments.headers.get(index..index + 2) else { return Ok(None) };
-        let directory = open(&*self.disk, &self.layout, header)?;
+        let directory = open(&*self.store.disk, &self.store.layout, header)?;
         Ok(directory.filter(|directory| {
             let end = directory.extent.blocks.end;
             end == next.first_block && end <= self.end.block
@@ -172,33 +237,55 @@ impl LogReader {
 impl fmt::Debug for LogReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LogReader")
-            .field("layout", &self.layout)
+            .field("store", &self.store)
             .field("end", &self.end)
             .finish_non_exhaustive()
     }
 }
 
 impl Segments {
-    fn read(disk: &dyn Disk, layout: &Layout) -> Result<Self, LogError> {
+    pub(crate) fn read(disk: &dyn Disk, layout: &Layout) -> Result<Self, LogError> {
+        // In this order: what was sealed and removed after it was listed is found among the sealed.
         let numbers = match segment::list(disk, layout) {
             Err(LogError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
             numbers => numbers?,
         };
-        let mut segments = Self::default();
+        let mut headers = Vec::new();
         for number in numbers {
             match segment::read_header(disk, layout, number) {
-                Ok(header) => {
-                    segments.headers.pop_if(|last| last.first_block >= header.first_block);
-                    segments.headers.push(header);
-                }
-                Err(LogError::Damaged(damage)) => segments.damage.push(*damage),
-                // Recovery has just removed one that does not count any more.
+                Ok(header) => headers.push((number, Ok(header))),
+                Err(LogError::Damaged(damage)) => headers.push((number, Err(*damage))),
+                // A seal or a recovery has just removed it.
                 Err(LogError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
-        segments.damage.extend(segments.headers.first().and_then(|first| first.missing_before(layout)));
+        let history = History::read(disk, layout)?;
+        let sealed = history.end();
+        let mut segments = Self {
+            sealed: history.parts(),
+            manifests: history.manifests,
+            damage: history.damage,
+            ..Self::default()
+        };
+        let hot = headers.into_iter().filter(|(number, _)| Some(*number) > sealed.map(|end| end.hot_segment));
+        for (_, header) in hot {
+            match header {
+                Ok(header) => {
+                    segments.headers.pop_if(|last| last.first_block >= header.first_block);
+                    segments.headers.push(header);
+                }
+                Err(damage) => segments.damage.push(damage),
+            }
+        }
+        let first = segments.headers.first();
+        segments.missing = first.and_then(|first| first.missing_before(layout, sealed.as_ref()));
         Ok(segments)
+    }
+
+    /// What cannot be read, and what is missing.
+    pub(crate) fn damage(&self) -> impl Iterator<Item = &Damage> {
+        self.damage.iter().chain(&self.missing)
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod raw;
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use icecore_wire::{DeviceName, Digest, Epoch, Payload, Schema};
@@ -134,7 +134,7 @@ impl Record {
 /// What recovery and [`LogReader::facts`](crate::LogReader::facts) tell about one record, without its events.
 ///
 /// Facts of the newest segment come in position order; those of an older one come from its batch directory,
-/// grouped by source.
+/// grouped by source. Those of sealed segments come from the manifest, which keeps sequences, not batches.
 #[derive(Debug)]
 pub enum Fact<'a> {
     /// A batch is stored.
@@ -175,5 +175,22 @@ pub enum Fact<'a> {
         range: Range<u64>,
         /// When its block was cut, in nanoseconds since the Unix epoch.
         received: i64,
+    },
+    /// These sequences are stored, in batches that were sealed.
+    Sealed {
+        /// Their device and epoch.
+        source: &'a Arc<Source>,
+        /// The sequences.
+        sequences: Range<u64>,
+        /// From the oldest to the newest received time of what was sealed of this source at once, in nanoseconds since
+        /// the Unix epoch.
+        received: RangeInclusive<i64>,
+    },
+    /// Some of the sealed batches of this source have this schema.
+    Schema {
+        /// Their device and epoch.
+        source: &'a Arc<Source>,
+        /// The schema.
+        schema: &'a Arc<Schema>,
     },
 }

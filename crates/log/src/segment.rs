@@ -6,6 +6,8 @@ use crate::block::Chain;
 use crate::disk::{Access, Disk};
 use crate::error::{Damage, LogError};
 use crate::fields::{FieldReader, check_crc, push_crc};
+use crate::manifest::SealedEnd;
+use crate::segment_id::SegmentId;
 
 /// Segment headers and blocks start at multiples of this many bytes: no two share a sector, so that no torn write
 /// of one can hurt another.
@@ -65,14 +67,19 @@ impl SegmentHeader {
         out
     }
 
-    /// The log begins with block 0: if its first segment does not, older ones are missing.
-    pub(crate) fn missing_before(&self, layout: &Layout) -> Option<Damage> {
-        if self.first_block == 0 {
-            return None;
-        }
-        let what = format!("this is the first segment, but blocks 0 to {} are missing", self.first_block);
+    /// The hot log begins where the sealed one ends, or with block 0. What is missing in between, or does not fit.
+    pub(crate) fn missing_before(&self, layout: &Layout, sealed: Option<&SealedEnd>) -> Option<Damage> {
+        let (block, position) = sealed.map_or((0, 0), |end| (end.block, end.position));
         let file = layout.segment(self.number);
-        Some(Damage { file, offset: 0, what, positions: Some(0..self.first_position) })
+        if (self.first_block, self.first_position) != (block, position) {
+            let what =
+                format!("this is the first segment, but blocks {block} to {} are missing", self.first_block);
+            let positions = Some(position..self.first_position.max(position));
+            return Some(Damage { file, offset: 0, what, positions });
+        }
+        let continues = sealed.is_none_or(|end| end.chain == self.chain);
+        let what = "the segment does not continue the hash chain of the sealed ones".to_owned();
+        (!continues).then_some(Damage { file, offset: 0, what, positions: None })
     }
 
     /// `Err` says what is wrong: a later version, or bytes that are no header.
@@ -118,11 +125,19 @@ pub(crate) struct Layout {
     pub(crate) data: PathBuf,
     pub(crate) hot: PathBuf,
     pub(crate) torn: PathBuf,
+    pub(crate) sealed: PathBuf,
+    pub(crate) manifests: PathBuf,
 }
 
 impl Layout {
     pub(crate) fn new(data: &Path) -> Self {
-        Self { data: data.to_path_buf(), hot: data.join("hot"), torn: data.join("torn") }
+        Self {
+            data: data.to_path_buf(),
+            hot: data.join("hot"),
+            torn: data.join("torn"),
+            sealed: data.join("sealed"),
+            manifests: data.join("manifests"),
+        }
     }
 
     pub(crate) fn segment(&self, number: u64) -> PathBuf {
@@ -135,6 +150,20 @@ impl Layout {
 
     pub(crate) fn watermark(&self) -> PathBuf {
         self.hot.join("watermark")
+    }
+
+    pub(crate) fn manifest(&self, number: u64) -> PathBuf {
+        self.manifests.join(format!("{number:012}.manifest"))
+    }
+
+    /// A sealed segment.
+    pub(crate) fn sealed(&self, id: SegmentId) -> PathBuf {
+        self.sealed.join(format!("{id}.ice"))
+    }
+
+    /// What is kept of a sealed segment that is not here any more: everything but its pages.
+    pub(crate) fn sealed_tail(&self, id: SegmentId) -> PathBuf {
+        self.sealed.join(format!("{id}.tail"))
     }
 
     pub(crate) fn lock(&self) -> PathBuf {

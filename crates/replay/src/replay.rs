@@ -50,7 +50,7 @@ impl Replay {
         let mut schemas: HashMap<SchemaId, Arc<Schema>> = HashMap::new();
         match query.on_damage {
             OnDamage::Fail => self.reader.facts(&mut |fact| {
-                if let Fact::Batch { source, schema, .. } = fact
+                if let Fact::Batch { source, schema, .. } | Fact::Schema { source, schema } = fact
                     && query.devices.matches(source.device.as_str())
                     && query.schemas.matches(schema.name())
                 {
@@ -77,6 +77,7 @@ impl Replay {
             positions: None,
             devices: (!query.devices.is_any()).then(|| Box::new(wanted) as Box<dyn Fn(&DeviceName) -> bool>),
             on_damage: query.on_damage,
+            ..Scan::default()
         };
         Batches::new(self.reader.scan(scan), query)
     }

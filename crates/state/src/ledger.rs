@@ -73,6 +73,13 @@ impl Ledger {
             Fact::Dropped { source, range, received, .. } => {
                 self.device_entry(source, *received).epoch_entry(source).drop(range.clone());
             }
+            Fact::Sealed { source, sequences, received } => {
+                self.device_entry(source, *received.start());
+                let device = self.device_entry(source, *received.end());
+                device.events += sequences.end - sequences.start;
+                device.epoch_entry(source).store(sequences.clone());
+            }
+            Fact::Schema { .. } => {}
         }
     }
 

@@ -63,7 +63,7 @@ impl Core {
         let mut ledger = Ledger::default();
         let mut schemas = SchemaBook::default();
         let mut fold = |fact: &Fact<'_>| {
-            if let Fact::Batch { schema, .. } = fact {
+            if let Fact::Batch { schema, .. } | Fact::Schema { schema, .. } = fact {
                 schemas.learn(schema);
             }
             ledger.apply(fact);

@@ -11,7 +11,7 @@ use super::{BatchEntry, BatchRow, Directory, Settled, SettledRow, SourceRows};
 use crate::block::{Announced, Chain};
 use crate::disk::{Access, Disk, DiskFile};
 use crate::error::{Damage, LogError};
-use crate::fields::{FieldReader, check_crc, push_crc};
+use crate::fields::{FieldReader, check_crc, push_bytes, push_crc};
 use crate::record::{Fact, Source};
 use crate::segment::{Layout, LogId, SegmentHeader, unfinished};
 
@@ -362,7 +362,7 @@ impl Tables {
             tables.blocks.push(fields.i64()?);
         }
         for _ in 0..schemas {
-            tables.schemas.push(Arc::new(Schema::from_canonical(take_bytes(&mut fields)?).ok()?));
+            tables.schemas.push(Arc::new(Schema::from_canonical(fields.sized_bytes()?).ok()?));
         }
         let mut rows_start = 0_u64;
         for _ in 0..sources {
@@ -370,7 +370,7 @@ impl Tables {
             let rows = rows_start..rows_start.checked_add(fields.u64()?)?;
             rows_start = rows.end;
             let epoch = Epoch::from_bytes(fields.array()?);
-            let device = DeviceName::try_from(str::from_utf8(take_bytes(&mut fields)?).ok()?).ok()?;
+            let device = DeviceName::try_from(str::from_utf8(fields.sized_bytes()?).ok()?).ok()?;
             tables.sources.push(SourceTable { source: Arc::new(Source { device, epoch, number }), id, rows });
         }
         for _ in 0..settled {
@@ -381,7 +381,7 @@ impl Tables {
         }
         for _ in 0..damage {
             let (offset, range) = (fields.u64()?, fields.u64()?..fields.u64()?);
-            let what = str::from_utf8(take_bytes(&mut fields)?).ok()?.to_owned();
+            let what = str::from_utf8(fields.sized_bytes()?).ok()?.to_owned();
             let positions = (range.start != u64::MAX).then_some(range);
             tables.damage.push(Damage { file: segment.to_path_buf(), offset, what, positions });
         }
@@ -431,14 +431,4 @@ fn decode_row(content: &[u8]) -> Option<BatchRow> {
     let digest = Digest::from_bytes(fields.array()?);
     let (count, schema, block) = (fields.u32()?, fields.u32()?, fields.u32()?);
     Some(BatchRow { entry: BatchEntry { first_sequence, count, digest, position }, schema, block })
-}
-
-fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-    out.extend_from_slice(bytes);
-}
-
-fn take_bytes<'a>(fields: &mut FieldReader<'a>) -> Option<&'a [u8]> {
-    let len = fields.u32()? as usize;
-    fields.bytes(len)
 }

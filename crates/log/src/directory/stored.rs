@@ -1,98 +1,191 @@
-//! Lookups in the directories of finished segments.
+//! Lookups in the directories of finished segments, hot and sealed.
 
+use std::io;
 use std::sync::Arc;
 
 use icecore_wire::{DeviceName, Epoch};
 
 use super::{BatchEntry, DirectoryFile};
-use crate::disk::Disk;
 use crate::error::LogError;
+use crate::manifest::{CurrentSegment, Manifest, SealedPart};
 use crate::recovery::rebuild_directory;
-use crate::segment::{self, Layout};
+use crate::seal::Seals;
+use crate::sealed::SealedSegment;
+use crate::sealed_store::SealedStore;
+use crate::segment;
+use crate::segment_id::SegmentId;
 
 /// Directories kept open. One holds the names of the segment's sources: about 1 MB for 10,000 devices.
 const MAX_OPEN: usize = 64;
 
 /// The directories of all finished segments.
 pub(crate) struct StoredDirectories {
-    disk: Arc<dyn Disk>,
-    layout: Layout,
-    /// Oldest first.
-    segments: Vec<u64>,
+    store: SealedStore,
+    /// Sealed segments that count, oldest first.
+    sealed: Vec<CurrentSegment>,
+    /// Hot segments that are not sealed, oldest first.
+    hot: Vec<u64>,
     /// Least recently used first.
-    open: Vec<Arc<DirectoryFile>>,
+    open: Vec<(Place, Open)>,
+}
+
+/// Where batches are looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Sealed(SegmentId),
+    Hot(u64),
+}
+
+#[derive(Clone)]
+enum Open {
+    Sealed(SealedSegment),
+    Hot(Arc<DirectoryFile>),
 }
 
 impl StoredDirectories {
-    pub(crate) fn new(disk: Arc<dyn Disk>, layout: Layout, segments: Vec<u64>) -> Self {
-        Self { disk, layout, segments, open: Vec::new() }
+    pub(crate) fn new(store: SealedStore) -> Self {
+        Self { store, sealed: Vec::new(), hot: Vec::new(), open: Vec::new() }
     }
 
-    /// A newer segment is finished and its directory is written.
+    /// Adds what was sealed, in log order.
+    pub(crate) fn add_parts(&mut self, parts: Vec<SealedPart>) {
+        self.sealed.extend(parts.into_iter().flat_map(|part| part.segments));
+        self.sealed.sort_by_key(|segment| segment.id);
+    }
+
+    /// A newer hot segment is finished and its directory is written.
     pub(crate) fn add(&mut self, segment: u64) {
-        self.segments.push(segment);
+        self.hot.push(segment);
     }
 
-    /// Finds the batch that begins exactly at `first_sequence`.
+    /// Finds the batch that begins exactly at `first_sequence`. `seals` tells what was sealed meanwhile.
     pub(crate) fn find(
         &mut self,
         device: &DeviceName,
         epoch: &Epoch,
         first_sequence: u64,
+        seals: &Seals,
     ) -> Result<Option<BatchEntry>, LogError> {
-        for segment in self.search_order() {
-            let found = match self.directory(segment)?.find(device, epoch, first_sequence) {
-                Err(LogError::Damaged(_)) => self.rebuild(segment)?.find(device, epoch, first_sequence),
-                found => found,
+        seals.take().iter().for_each(|manifest| self.sealed(manifest));
+        loop {
+            let found = self.find_here(device, epoch, first_sequence);
+            // A segment that has just been sealed is gone: it is looked up where it went.
+            let news = match &found {
+                Err(LogError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => seals.take(),
+                Err(LogError::Absent { .. }) => seals.take(),
+                _ => return found,
+            };
+            if news.is_empty() {
+                return found;
+            }
+            news.iter().for_each(|manifest| self.sealed(manifest));
+        }
+    }
+
+    /// Takes note of a seal.
+    fn sealed(&mut self, manifest: &Manifest) {
+        if let Some(last) = manifest.last_hot_source() {
+            self.hot.retain(|segment| *segment > last);
+        }
+        for replaced in manifest.replaced() {
+            self.sealed.retain(|segment| segment.id != replaced);
+        }
+        self.sealed
+            .extend(manifest.segments().map(|(id, child)| CurrentSegment { id, child: child.clone() }));
+        let Self { sealed, hot, open, .. } = self;
+        open.retain(|(place, _)| match place {
+            Place::Sealed(id) => sealed.binary_search_by_key(id, |segment| segment.id).is_ok(),
+            Place::Hot(segment) => hot.contains(segment),
+        });
+    }
+
+    fn find_here(
+        &mut self,
+        device: &DeviceName,
+        epoch: &Epoch,
+        first_sequence: u64,
+    ) -> Result<Option<BatchEntry>, LogError> {
+        let mut absent = None;
+        for place in self.search_order() {
+            let found = match self.directory(place) {
+                Ok(Open::Sealed(segment)) => segment.find(device, epoch, first_sequence),
+                Ok(Open::Hot(directory)) => match (directory.find(device, epoch, first_sequence), place) {
+                    (Err(LogError::Damaged(_)), Place::Hot(segment)) => {
+                        self.rebuild(segment)?.find(device, epoch, first_sequence)
+                    }
+                    (found, _) => found,
+                },
+                Err(error @ LogError::Absent { .. }) => {
+                    absent.get_or_insert(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
             if let Some(entry) = found? {
                 return Ok(Some(entry));
             }
         }
-        Ok(None)
+        absent.map_or(Ok(None), Err)
     }
 
     /// Where something was found last, and after that; then newest first. Who sends a file again asks for its batches
     /// in order.
-    fn search_order(&self) -> Vec<u64> {
-        let last = self.open.last().map(|directory| directory.extent.segment);
-        let near = self.segments.iter().filter(|segment| Some(**segment) >= last).take(2);
-        let near: Vec<u64> = near.copied().collect();
-        let rest = self.segments.iter().rev().filter(|segment| !near.contains(segment));
+    fn search_order(&self) -> Vec<Place> {
+        let sealed = self.sealed.iter().map(|segment| Place::Sealed(segment.id));
+        let places: Vec<Place> = sealed.chain(self.hot.iter().copied().map(Place::Hot)).collect();
+        let last = self.open.last().map(|(place, _)| *place);
+        let near: Vec<Place> = places.iter().filter(|place| Some(**place) >= last).take(2).copied().collect();
+        let rest = places.iter().rev().filter(|place| !near.contains(place));
         near.iter().chain(rest).copied().collect()
     }
 
     /// Opens the directory of a segment, building it again if need be, and marks it as the last used.
-    fn directory(&mut self, segment: u64) -> Result<Arc<DirectoryFile>, LogError> {
-        if let Some(index) = self.open.iter().position(|open| open.extent.segment == segment) {
-            let directory = self.open.remove(index);
-            return Ok(self.keep_open(directory));
+    fn directory(&mut self, place: Place) -> Result<Open, LogError> {
+        if let Some(index) = self.open.iter().position(|(open, _)| *open == place) {
+            let (_, open) = self.open.remove(index);
+            return Ok(self.keep_open(place, open));
         }
-        let header = segment::read_header(&*self.disk, &self.layout, segment)?;
-        match DirectoryFile::open(&*self.disk, &self.layout, &header)? {
-            Some(directory) => Ok(self.keep_open(Arc::new(directory))),
-            None => self.rebuild(segment),
+        match place {
+            Place::Sealed(id) => {
+                let index = self.sealed.binary_search_by_key(&id, |segment| segment.id);
+                let segment = &self.sealed[index.expect("only what is listed is searched")];
+                let open = self.store.open_for_lookup(segment)?;
+                Ok(self.keep_open(place, Open::Sealed(open)))
+            }
+            Place::Hot(segment) => {
+                let SealedStore { disk, layout, .. } = &self.store;
+                let header = segment::read_header(&**disk, layout, segment)?;
+                match DirectoryFile::open(&**disk, layout, &header)? {
+                    Some(directory) => Ok(self.keep_open(place, Open::Hot(Arc::new(directory)))),
+                    None => Ok(Open::Hot(self.rebuild(segment)?)),
+                }
+            }
         }
     }
 
     fn rebuild(&mut self, segment: u64) -> Result<Arc<DirectoryFile>, LogError> {
-        let header = segment::read_header(&*self.disk, &self.layout, segment)?;
-        let directory = Arc::new(rebuild_directory(&*self.disk, &self.layout, &header)?);
-        self.open.retain(|open| open.extent.segment != segment);
-        Ok(self.keep_open(directory))
+        let SealedStore { disk, layout, .. } = &self.store;
+        let header = segment::read_header(&**disk, layout, segment)?;
+        let directory = Arc::new(rebuild_directory(&**disk, layout, &header)?);
+        self.open.retain(|(place, _)| *place != Place::Hot(segment));
+        self.keep_open(Place::Hot(segment), Open::Hot(Arc::clone(&directory)));
+        Ok(directory)
     }
 
-    fn keep_open(&mut self, directory: Arc<DirectoryFile>) -> Arc<DirectoryFile> {
+    fn keep_open(&mut self, place: Place, open: Open) -> Open {
         if self.open.len() == MAX_OPEN {
             self.open.remove(0);
         }
-        self.open.push(Arc::clone(&directory));
-        directory
+        self.open.push((place, open.clone()));
+        open
     }
 }
 
 impl std::fmt::Debug for StoredDirectories {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StoredDirectories").field("segments", &self.segments).finish_non_exhaustive()
+        f.debug_struct("StoredDirectories")
+            .field("sealed", &self.sealed.len())
+            .field("hot", &self.hot)
+            .finish_non_exhaustive()
     }
 }

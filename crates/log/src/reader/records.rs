@@ -4,12 +4,18 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
-use super::{LogReader, OnDamage, Point, Scan, Segments};
-use crate::block::{Announced, BlockHeader, BlockReader, DecodedBlock};
+use super::part::PartRecords;
+use super::{LogReader, OnAbsent, OnDamage, Point, Scan, Segments};
+use crate::block::{Announced, BlockReader, DecodedBlock};
 use crate::directory::DirectoryFile;
 use crate::error::{Damage, LogError};
-use crate::record::Record;
+use crate::manifest::{self, SealedPart};
+use crate::record::{Record, Source};
+use crate::sealed::InLogOrder;
+use crate::sealed_store::SealedStore;
+use crate::segment_id::SegmentId;
 use crate::walk::{Step, Walk};
 
 /// The records of a [`Scan`], in position order.
@@ -17,7 +23,9 @@ pub struct Records<'a> {
     reader: &'a LogReader,
     scan: Scan<'a>,
     segments: Segments,
-    /// Segments still to be read.
+    /// The next sealed part.
+    part: usize,
+    /// Hot segments still to be read, after all sealed parts.
     indexes: Range<usize>,
     current: Option<Current>,
     /// What is before this has been read or passed over; a newer segment may hold a copy of the last block.
@@ -27,11 +35,18 @@ pub struct Records<'a> {
     blocks: BlockReader,
     pending: VecDeque<Damage>,
     passed: Vec<Damage>,
+    absent: Vec<(SegmentId, Range<u64>)>,
     ended: bool,
 }
 
-/// The segment being read.
-struct Current {
+/// What is being read.
+enum Current {
+    Part(PartRecords, Point),
+    Hot(Box<HotSegment>),
+}
+
+/// The hot segment being read.
+struct HotSegment {
     index: usize,
     walk: Walk,
     announced: Announced,
@@ -48,21 +63,33 @@ struct OpenBlock {
 }
 
 impl<'a> Records<'a> {
-    pub(super) fn new(reader: &'a LogReader, scan: Scan<'a>, indexes: Range<usize>) -> Self {
+    /// Everything in the reader's view.
+    pub(super) fn new(reader: &'a LogReader, scan: Scan<'a>) -> Self {
+        let start = Point { block: 0, position: 0 };
+        Self::between(reader, scan, start..reader.end, 0..usize::MAX)
+    }
+
+    /// Everything in the hot segment at `index` in the reader's view, wherever it has gone since.
+    pub(super) fn of_hot_segment(reader: &'a LogReader, index: usize) -> Self {
         let headers = &reader.segments.headers;
-        let until = headers.get(indexes.end).map_or(reader.end, Point::start_of);
-        let next = headers.get(indexes.start).map_or(Point { block: 0, position: 0 }, Point::start_of);
+        let until = headers.get(index + 1).map_or(reader.end, Point::start_of);
+        Self::between(reader, Scan::default(), Point::start_of(&headers[index])..until, index..index + 1)
+    }
+
+    fn between(reader: &'a LogReader, scan: Scan<'a>, view: Range<Point>, indexes: Range<usize>) -> Self {
         Self {
             reader,
             scan,
             segments: reader.segments.clone(),
+            part: 0,
             indexes,
             current: None,
-            next,
-            until,
+            next: view.start,
+            until: view.end,
             blocks: BlockReader::new(),
             pending: reader.segments.damage.iter().cloned().collect(),
             passed: Vec::new(),
+            absent: Vec::new(),
             ended: false,
         }
     }
@@ -73,36 +100,74 @@ impl<'a> Records<'a> {
         &self.passed
     }
 
+    /// Sealed segments passed over so far because they are not here, each with the positions from its first event to
+    /// behind its last one.
+    #[must_use]
+    pub fn absent(&self) -> &[(SegmentId, Range<u64>)] {
+        &self.absent
+    }
+
     fn try_next(&mut self) -> Result<Option<Record>, LogError> {
         loop {
             if let Some(damage) = self.pending.pop_front() {
                 self.pass_over(damage)?;
                 continue;
             }
-            let Some(current) = &mut self.current else {
-                if !self.open_segment()? {
-                    return Ok(None);
+            let found = match self.current {
+                None => {
+                    if !self.open_segment()? {
+                        return Ok(None);
+                    }
+                    None
                 }
-                continue;
+                Some(Current::Part(..)) => self.next_sealed()?,
+                Some(Current::Hot(_)) => self.next_hot()?,
             };
-            let Some(open) = &mut current.block else {
-                self.open_block()?;
-                continue;
-            };
-            match open.block.next_record(&mut current.announced) {
-                Some(Ok(record)) if !open.copy && self.scan.wants(&record, &open.block.header) => {
-                    return Ok(Some(record));
-                }
-                Some(Err(what)) if !open.copy && !open.faulty => {
-                    open.faulty = true;
-                    let (file, offset) = (current.walk.path.clone(), current.walk.before.offset);
-                    let positions = Some(open.block.header.positions());
-                    self.pending.push_back(Damage { file, offset, what, positions });
-                }
-                Some(_) => {}
-                None => self.blocks.recycle(current.block.take().expect("the block was open").block),
+            if found.is_some() {
+                return Ok(found);
             }
         }
+    }
+
+    /// The next wanted record of the part being read, if there is one at once.
+    fn next_sealed(&mut self) -> Result<Option<Record>, LogError> {
+        let Some(Current::Part(records, end)) = &mut self.current else { return Ok(None) };
+        match records.next() {
+            Some(Ok((position, record))) => {
+                let wanted = self.scan.wants(&record, &(position..position));
+                Ok(wanted.then_some(record))
+            }
+            Some(Err(LogError::Damaged(damage))) => self.pass_over(*damage).map(|()| None),
+            Some(Err(error)) => Err(error),
+            None => {
+                self.next = *end;
+                self.current = None;
+                Ok(None)
+            }
+        }
+    }
+
+    /// The next wanted record of the hot segment being read, if there is one at once.
+    fn next_hot(&mut self) -> Result<Option<Record>, LogError> {
+        let Some(Current::Hot(current)) = &mut self.current else { return Ok(None) };
+        let Some(open) = &mut current.block else {
+            self.open_block()?;
+            return Ok(None);
+        };
+        match open.block.next_record(&mut current.announced) {
+            Some(Ok(record)) if !open.copy && self.scan.wants(&record, &open.block.header.positions()) => {
+                return Ok(Some(record));
+            }
+            Some(Err(what)) if !open.copy && !open.faulty => {
+                open.faulty = true;
+                let (file, offset) = (current.walk.path.clone(), current.walk.before.offset);
+                let positions = Some(open.block.header.positions());
+                self.pending.push_back(Damage { file, offset, what, positions });
+            }
+            Some(_) => {}
+            None => self.blocks.recycle(current.block.take().expect("the block was open").block),
+        }
+        Ok(None)
     }
 
     fn pass_over(&mut self, damage: Damage) -> Result<(), LogError> {
@@ -115,17 +180,22 @@ impl<'a> Records<'a> {
 
     /// Opens the next segment that may hold something wanted; `false` if there is none.
     fn open_segment(&mut self) -> Result<bool, LogError> {
+        if let Some(part) = self.segments.sealed.get(self.part).cloned() {
+            self.part += 1;
+            self.open_part(&part)?;
+            return Ok(true);
+        }
         let index = self.indexes.next();
         let Some((index, header)) = index.and_then(|index| Some((index, self.segments.headers.get(index)?)))
         else {
             self.indexes = 0..0;
-            return Ok(self.reach(self.until, &self.reader.layout.hot.clone()));
+            return Ok(self.reach(self.until, &self.reader.store.layout.hot.clone()));
         };
         let start = Point::start_of(header);
         if start.block >= self.until.block {
             return Ok(true);
         }
-        let path = self.reader.layout.segment(header.number);
+        let path = self.reader.store.layout.segment(header.number);
         if self.reach(start, &path) {
             self.indexes.start = index;
             return Ok(true);
@@ -137,12 +207,13 @@ impl<'a> Records<'a> {
             return Ok(true);
         }
         let directory = self.reader.directory(&self.segments, index, DirectoryFile::open)?;
-        if directory.as_ref().is_some_and(|directory| self.scan.wants_none_of(directory)) {
+        let whole = directory.as_ref().filter(|directory| directory.damage().is_empty());
+        if whole.is_some_and(|directory| self.scan.wants_none_of(directory.sources())) {
             self.next = end;
             return Ok(true);
         }
         let limits = self.reader.limits(&self.segments, index);
-        let walk = match Walk::open(&*self.reader.disk, &self.reader.layout, header, limits) {
+        let walk = match Walk::open(&*self.reader.store.disk, &self.reader.store.layout, header, limits) {
             Ok(walk) => walk,
             Err(LogError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 self.refresh(index)?;
@@ -152,8 +223,96 @@ impl<'a> Records<'a> {
         };
         let known = directory.and_then(|directory| directory.announced());
         let (complete, announced) = (known.is_some(), known.unwrap_or_default());
-        self.current = Some(Current { index, walk, announced, complete, block: None });
+        let segment = HotSegment { index, walk, announced, complete, block: None };
+        self.current = Some(Current::Hot(Box::new(segment)));
         Ok(true)
+    }
+
+    /// Opens the segments of a sealed part that may hold something wanted.
+    fn open_part(&mut self, part: &SealedPart) -> Result<(), LogError> {
+        let Range { start, mut end } = Point::of_part(part);
+        if start.block >= self.until.block || end.block <= self.next.block {
+            return Ok(());
+        }
+        let SealedStore { disk, layout, .. } = &self.reader.store;
+        let manifest = part.manifest.number;
+        if self.reach(start, &layout.manifest(manifest)) {
+            self.part -= 1;
+            return Ok(());
+        }
+        if end.block > self.until.block {
+            end = self.until;
+        }
+        if self.scan.excludes(&(start.position..end.position)) {
+            self.next = end;
+            return Ok(());
+        }
+        for damage in part.damage(layout) {
+            if !damage.positions.as_ref().is_some_and(|positions| self.scan.excludes(positions)) {
+                self.pass_over(damage)?;
+            }
+        }
+        let settled = match manifest::read_facts(&**disk, layout, manifest) {
+            Ok(facts) => facts.settled,
+            Err(LogError::Damaged(damage)) => {
+                self.pass_over(*damage)?;
+                Vec::new()
+            }
+            Err(error) => return Err(error),
+        };
+        // What is before this was read before a recovery or a seal moved the rest.
+        let all = self.next.position..end.position;
+        let wanted = self.scan.positions.as_ref().unwrap_or(&all);
+        let positions = all.start.max(wanted.start)..all.end.min(wanted.end);
+        if let Some(segments) = self.open_sealed(part, &positions)? {
+            let records = PartRecords::new(segments, settled, &self.next, &end);
+            self.current = Some(Current::Part(records, end));
+        }
+        Ok(())
+    }
+
+    /// Opens the segments of a part with wanted events in `positions`. `None` if one was split meanwhile: then the part is
+    /// opened again.
+    fn open_sealed(
+        &mut self,
+        part: &SealedPart,
+        positions: &Range<u64>,
+    ) -> Result<Option<Vec<InLogOrder>>, LogError> {
+        let mut segments = Vec::new();
+        let mut absent = Vec::new();
+        let apart = |other: &Range<u64>| other.end <= positions.start || other.start >= positions.end;
+        for segment in part.segments.iter().filter(|segment| !apart(&segment.child.positions)) {
+            let open = self.reader.store.open(segment);
+            match open.and_then(|open| open.in_log_order(positions, self.scan.devices.as_ref())) {
+                Ok(batches) => segments.push(batches),
+                Err(LogError::Damaged(damage)) => self.pass_over(*damage)?,
+                Err(error @ LogError::Absent { .. }) => {
+                    if self.was_split(segment.id)? {
+                        return Ok(None);
+                    }
+                    if self.scan.on_absent == OnAbsent::Fail {
+                        return Err(error);
+                    }
+                    absent.push((segment.id, segment.child.positions.clone()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.absent.extend(absent);
+        Ok(Some(segments))
+    }
+
+    /// Whether a segment was split since the view was opened. If so, its parts are read instead.
+    fn was_split(&mut self, id: SegmentId) -> Result<bool, LogError> {
+        let SealedStore { disk, layout, .. } = &self.reader.store;
+        let newer = Segments::read(&**disk, layout)?;
+        let is_there = newer.sealed.iter().flat_map(|part| &part.segments).any(|segment| segment.id == id);
+        if !is_there {
+            // What is hot in the old view and sealed in the new one is found when it is missing.
+            self.segments.sealed = newer.sealed;
+            self.part = 0;
+        }
+        Ok(!is_there)
     }
 
     /// Goes on at `point`, where a segment begins or the view ends. Blocks before it that were not found are missing.
@@ -171,7 +330,7 @@ impl<'a> Records<'a> {
 
     /// Opens the next block of the current segment, or leaves the segment.
     fn open_block(&mut self) -> Result<(), LogError> {
-        let Some(current) = &mut self.current else { return Ok(()) };
+        let Some(Current::Hot(current)) = &mut self.current else { return Ok(()) };
         let step = match current.walk.next_header()? {
             Step::Block(header) => {
                 let positions = header.positions();
@@ -216,7 +375,7 @@ impl<'a> Records<'a> {
             return Ok(false);
         }
         let number = self.segments.headers[index].number;
-        let newer = Segments::read(&*self.reader.disk, &self.reader.layout)?;
+        let newer = Segments::read(&*self.reader.store.disk, &self.reader.store.layout)?;
         let moved = newer.headers.iter().any(|header| header.number > number && header.first_block <= block);
         if moved {
             self.go_on_in(newer, number);
@@ -224,10 +383,10 @@ impl<'a> Records<'a> {
         Ok(moved)
     }
 
-    /// The segment at `index` has gone: a recovery has replaced it.
+    /// The segment at `index` has gone: a recovery has replaced it, or it was sealed.
     fn refresh(&mut self, index: usize) -> Result<(), LogError> {
         let gone = self.segments.headers[index].number;
-        let newer = Segments::read(&*self.reader.disk, &self.reader.layout)?;
+        let newer = Segments::read(&*self.reader.store.disk, &self.reader.store.layout)?;
         self.go_on_in(newer, gone);
         Ok(())
     }
@@ -236,6 +395,8 @@ impl<'a> Records<'a> {
         let start = segments.headers.partition_point(|header| header.number <= behind);
         self.current = None;
         self.segments = segments;
+        // Parts that were read are passed by.
+        self.part = 0;
         self.indexes = start..usize::MAX;
     }
 }
@@ -269,9 +430,9 @@ impl Point {
 }
 
 impl Scan<'_> {
-    fn wants_none_of(&self, directory: &DirectoryFile) -> bool {
+    fn wants_none_of<'s>(&self, mut sources: impl Iterator<Item = &'s Arc<Source>>) -> bool {
         let Some(wanted) = &self.devices else { return false };
-        directory.damage().is_empty() && !directory.sources().any(|source| wanted(&source.device))
+        !sources.any(|source| wanted(&source.device))
     }
 
     /// Whether nothing at these positions is wanted. What has no events belongs to the position it stands at.
@@ -280,10 +441,11 @@ impl Scan<'_> {
         self.positions.as_ref().is_some_and(|wanted| end <= wanted.start || positions.start >= wanted.end)
     }
 
-    fn wants(&self, record: &Record, block: &BlockHeader) -> bool {
+    /// Whether a record is wanted; `at` is where it stands if it has no events.
+    fn wants(&self, record: &Record, at: &Range<u64>) -> bool {
         let excluded = match record {
             Record::Batch(batch) => self.excludes(&(batch.position..batch.position + u64::from(batch.count))),
-            Record::Refused(_) | Record::Dropped(_) => self.excludes(&block.positions()),
+            Record::Refused(_) | Record::Dropped(_) => self.excludes(at),
         };
         !excluded && self.devices.as_ref().is_none_or(|wanted| wanted(&record.source().device))
     }

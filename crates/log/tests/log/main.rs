@@ -7,6 +7,10 @@ mod golden;
 #[cfg(test)]
 mod histories;
 #[cfg(test)]
+mod interrupted_seals;
+#[cfg(test)]
+mod sealing;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod write_and_read;

@@ -1,13 +1,17 @@
 //! A small writer for tests: batches with recognizable payloads, one block at a time.
 
+use std::ops::ControlFlow::Continue;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use icecore_log::{
     Appender, CommitError, Committed, Committer, Disk, Encoder, HotLog, LogError, LogReader, NewBatch,
 };
-use icecore_log::{Options, Record, Recovery, Scan, Source};
-use icecore_wire::{ColumnType, Digest, Epoch, Field, Payload, Schema};
+use icecore_log::{Options, Record, Recovery, RefusedBatch, Scan, SealPlan, Sealing, Source, StoredBatch};
+use icecore_wire::{
+    Batch, BatchBuilder, ColumnType, DeviceName, Digest, EncodeOptions, Epoch, Field, Payload, Schema, Value,
+};
 
 /// An open log with everything a test needs to write to it.
 pub(crate) struct Log {
@@ -82,4 +86,99 @@ pub(crate) fn batches(records: &[Record]) -> Vec<(u64, u64)> {
         _ => None,
     });
     batches.collect()
+}
+
+/// A schema whose batches can be as long as a test wants.
+pub(crate) fn noted(name: &str) -> Arc<Schema> {
+    let fields = vec![Field::new("value", ColumnType::F64), Field::new("note", ColumnType::Text)];
+    Arc::new(Schema::new(name, 1, fields).unwrap())
+}
+
+/// A batch that is really one, of a [`noted`] schema: a function of its sequence, with notes of `size` bytes.
+pub(crate) fn real_batch(schema: &Arc<Schema>, first_sequence: u64, count: u32, size: usize) -> NewBatch {
+    let mut builder = BatchBuilder::new(Arc::clone(schema));
+    for sequence in first_sequence..first_sequence + u64::from(count) {
+        let note: String =
+            (0..size).map(|i| char::from(b'a' + ((sequence + i as u64 * 7) % 26) as u8)).collect();
+        builder
+            .row(sequence as i64 * 1_000, &[Value::F64(sequence as f64 / 8.0), Value::Text(&note)])
+            .unwrap();
+    }
+    let compressed = first_sequence.is_multiple_of(20);
+    let options = EncodeOptions { pco: compressed.then_some(4), ..EncodeOptions::PLAIN };
+    let payload = builder.finish(first_sequence, options).unwrap();
+    let digest = Digest::of(&payload);
+    NewBatch { payload, first_sequence, count, digest, compressed }
+}
+
+/// Everything that a record says, whatever its payload looks like.
+pub(crate) fn content(record: &Record) -> String {
+    let (number, device) = (record.source().number, &record.source().device);
+    match record {
+        Record::Batch(batch) => {
+            let StoredBatch { first_sequence, count, position, received, digest, .. } = batch;
+            let rows = rows(batch);
+            format!(
+                "{device} {number} {} {first_sequence}+{count} at {position} {received} {digest} {rows}",
+                batch.schema.name()
+            )
+        }
+        Record::Refused(refused) => {
+            let RefusedBatch { range, code, digest, message, received, .. } = refused;
+            format!("{device} {number} refused {range:?} {code} {digest} {message} {received}")
+        }
+        Record::Dropped(dropped) => {
+            format!("{device} {number} dropped {:?} {}", dropped.range, dropped.received)
+        }
+    }
+}
+
+fn rows(stored: &StoredBatch) -> String {
+    let batch = Batch::validate(stored.payload.clone(), Arc::clone(&stored.schema)).unwrap();
+    let columns: Vec<_> = (0..stored.schema.fields().len()).map(|field| batch.column(field)).collect();
+    let row =
+        |row: usize| columns.iter().map(|column| format!("{:?}", column.value(row))).collect::<Vec<_>>();
+    let rows = batch.times().iter().enumerate().map(|(i, time)| format!("{time} {:?}", row(i)));
+    format!("{} {:?}", batch.header().first_sequence, rows.collect::<Vec<_>>())
+}
+
+/// Seals up to `hot_bytes` of hot segments; batches of devices with an even number of letters are `even`.
+pub(crate) fn seal(log: &Log, hot_bytes: u64) -> Result<Sealing, LogError> {
+    log.committer.sealer().seal(SealPlan {
+        hot_bytes,
+        classify: &by_letters,
+        pace: &mut |_| Continue(()),
+        now: 5,
+    })
+}
+
+pub(crate) fn by_letters(_: &Schema, device: &DeviceName, _: i64) -> Arc<str> {
+    if device.as_str().len().is_multiple_of(2) { "even".into() } else { "odd".into() }
+}
+
+pub(crate) fn four_sources() -> Vec<Arc<Source>> {
+    ["even", "odds!", "pump/1", "größe"].iter().zip(0..).map(|(name, epoch)| source(name, epoch)).collect()
+}
+
+/// Records of all kinds: in each round a block, with a batch of ten events of every source.
+pub(crate) fn fill(log: &mut Log, sources: &[Arc<Source>], rounds: Range<u64>) {
+    let schemas = [noted("a"), noted("b")];
+    for round in rounds {
+        for (index, source) in sources.iter().enumerate() {
+            let schema = &schemas[(round as usize + index) % 2];
+            log.appender.dropped(source, 100_000 + round * 10..100_000 + round * 10 + 5);
+            log.appender.batch(source, schema, real_batch(schema, round * 10, 10, 40));
+        }
+        let refused = 200_000 + round..200_001 + round;
+        log.appender.refused(&sources[round as usize % 4], refused, 7, Digest::of(b"x"), "no");
+        log.commit(1_000 + round as i64).unwrap();
+        if round % 7 == 0 {
+            log.commit(1_000 + round as i64).unwrap();
+        }
+    }
+}
+
+/// Everything that the records of the log say, in order.
+pub(crate) fn contents(disk: &Arc<dyn Disk>, data: &Path) -> Result<Vec<String>, LogError> {
+    Ok(read(disk, data)?.iter().map(content).collect())
 }

@@ -67,6 +67,30 @@ fn a_resend_is_covered_and_half_of_one_overlaps() {
 }
 
 #[test]
+fn what_was_sealed_counts_as_it_did_before() {
+    let (mut hot, mut sealed) = (Ledger::default(), Ledger::default());
+    for (received, range) in [(7, 0..10), (5, 10..20), (9, 30..40)] {
+        hot.tell_at(received, 0, range, Fate::Stored);
+    }
+    hot.tell_at(6, 0, 20..25, Fate::Dropped);
+    sealed.tell_at(6, 0, 20..25, Fate::Dropped);
+    let source = &source(0);
+    for sequences in [0..20, 30..40] {
+        sealed.apply(&Fact::Sealed { source, sequences, received: 5..=9 });
+    }
+    let device = DEVICE.parse().unwrap();
+    let facts = |ledger: &Ledger| {
+        let device = ledger.device(&device).unwrap();
+        (device.first_received(), device.last_received(), device.events())
+    };
+    assert_eq!(facts(&hot), facts(&sealed));
+    assert_eq!(hot.epoch_0().stored(), sealed.epoch_0().stored());
+    assert_eq!(hot.epoch_0().missing(), sealed.epoch_0().missing());
+    assert_eq!(sealed.verdict(0, 10..15), Verdict::Covered);
+    assert_eq!(sealed.verdict(0, 15..25), Verdict::Overlapping);
+}
+
+#[test]
 fn what_was_refused_or_dropped_may_still_be_stored() {
     let mut ledger = Ledger::default();
     ledger.tell(0, 0..10, Fate::Refused);

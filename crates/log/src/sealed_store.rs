@@ -1,0 +1,117 @@
+//! Where the bytes of sealed segments are: local files, and what others know of.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::disk::{Access, Disk};
+use crate::error::{Damage, LogError};
+use crate::manifest::CurrentSegment;
+use crate::sealed::{ReadAt, SealedSegment};
+use crate::segment::Layout;
+use crate::segment_id::SegmentId;
+
+/// Says where to read a sealed segment that has no local file; `None` if that is not known either.
+pub type Elsewhere = dyn Fn(SegmentId) -> io::Result<Option<Arc<dyn ReadAt>>> + Send + Sync;
+
+/// The sealed segments of a log.
+#[derive(Clone)]
+pub(crate) struct SealedStore {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) layout: Layout,
+    elsewhere: Option<Arc<Elsewhere>>,
+}
+
+impl SealedStore {
+    /// Local files, and nothing else.
+    pub(crate) fn local(disk: Arc<dyn Disk>, layout: Layout) -> Self {
+        Self { disk, layout, elsewhere: None }
+    }
+
+    pub(crate) fn with_elsewhere(self, elsewhere: Arc<Elsewhere>) -> Self {
+        Self { elsewhere: Some(elsewhere), ..self }
+    }
+
+    /// Opens a segment for reading.
+    ///
+    /// # Errors
+    /// [`LogError::Absent`] if it is nowhere.
+    pub(crate) fn open(&self, segment: &CurrentSegment) -> Result<SealedSegment, LogError> {
+        let path = self.layout.sealed(segment.id);
+        if let Some(file) = self.open_file(&path)? {
+            return open_checked(file, segment, path);
+        }
+        let elsewhere = self.elsewhere.as_ref().map(|elsewhere| elsewhere(segment.id)).transpose();
+        match elsewhere.map_err(LogError::io("find", &path))?.flatten() {
+            Some(bytes) => open_checked(bytes, segment, path),
+            None => Err(absent(segment)),
+        }
+    }
+
+    /// Opens a segment for looking up batches: what is kept of one that is elsewhere will do.
+    pub(crate) fn open_for_lookup(&self, segment: &CurrentSegment) -> Result<SealedSegment, LogError> {
+        let path = self.layout.sealed(segment.id);
+        if let Some(file) = self.open_file(&path)? {
+            return open_checked(file, segment, path);
+        }
+        let tail = self.layout.sealed_tail(segment.id);
+        match self.open_file(&tail)? {
+            Some(file) => open_checked(Arc::new(Tail { file, whole: segment.child.bytes }), segment, tail),
+            None => Err(absent(segment)),
+        }
+    }
+
+    fn open_file(&self, path: &Path) -> Result<Option<Arc<dyn ReadAt>>, LogError> {
+        match self.disk.open(path, Access::Read) {
+            Ok(file) => Ok(Some(Arc::new(file))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(LogError::io("open", path)(error)),
+        }
+    }
+}
+
+fn absent(segment: &CurrentSegment) -> LogError {
+    LogError::Absent { id: segment.id, positions: segment.child.positions.clone() }
+}
+
+/// Opens a segment that has to be the one its manifest names.
+fn open_checked(
+    bytes: Arc<dyn ReadAt>,
+    segment: &CurrentSegment,
+    name: PathBuf,
+) -> Result<SealedSegment, LogError> {
+    let open = SealedSegment::open(bytes, name.clone())?;
+    if open.summary().root == segment.child.root {
+        return Ok(open);
+    }
+    let what = "this is not the segment its manifest names: the roots differ".to_owned();
+    Err(Damage { file: name, offset: 0, what, positions: Some(segment.child.positions.clone()) }.into())
+}
+
+impl fmt::Debug for SealedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealedStore").field("layout", &self.layout).finish_non_exhaustive()
+    }
+}
+
+/// The last bytes of a segment whose pages are elsewhere.
+struct Tail {
+    file: Arc<dyn ReadAt>,
+    /// Bytes of the whole segment.
+    whole: u64,
+}
+
+impl ReadAt for Tail {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.whole)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let start = self.whole.saturating_sub(self.file.len()?);
+        let Some(offset) = offset.checked_sub(start) else {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the segment's pages are not here"));
+        };
+        self.file.read_at(offset, buf)
+    }
+}
