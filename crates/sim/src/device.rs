@@ -181,7 +181,7 @@ impl Device {
                 let digest = Digest::of(&sample.payload);
                 attachment.in_flight.insert(sample.first_sequence, (sample.range(), digest));
                 attachment.sent.insert(sample.range());
-                oracle.sent(&self.name, epoch.epoch, sample.range(), digest);
+                oracle.sent(&self.name, epoch.epoch, sample, digest);
                 let stream = net.rng.u8(..STREAMS);
                 let bytes = frames(&mut link.streams[usize::from(stream)], alias, sample);
                 net.send_to_server(link.connection, Stream::Batches(stream), bytes);

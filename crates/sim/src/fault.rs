@@ -6,7 +6,7 @@ use icecore_log::disk::Crash;
 use crate::network::MS;
 use crate::spool::SpoolFate;
 
-/// One thing that goes wrong.
+/// One thing that goes wrong, or happens beside ingestion.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fault {
     /// The server's machine or process crashes at once.
@@ -31,17 +31,22 @@ pub(crate) enum Fault {
     Impostor { device: usize },
     /// Somebody reads the log while it is written.
     Look,
+    /// Finished segments are sealed, in one go, at most this many bytes of them; given up after this many pieces of work.
+    Seal { hot_bytes: u64, pieces: u64 },
 }
+
+/// Kinds of faults, the likelier ones several times.
+const KINDS: u8 = 17;
 
 /// When what goes wrong in a history of `duration` microseconds.
 pub(crate) fn plan(devices: usize, duration: u64, rng: &mut Rng) -> Vec<(u64, Fault)> {
     // Some histories are quiet, and some have one kind of trouble only: that is where a bug is seen most clearly.
-    let kinds: Vec<u8> = (0..rng.usize(1..=4)).map(|_| rng.u8(..14)).collect();
+    let kinds: Vec<u8> = (0..rng.usize(1..=4)).map(|_| rng.u8(..KINDS)).collect();
     let faults = rng.usize(..=12);
     (0..faults)
         .map(|_| {
             let time = rng.u64(..duration);
-            let kind = if rng.bool() { kinds[rng.usize(..kinds.len())] } else { rng.u8(..14) };
+            let kind = if rng.bool() { kinds[rng.usize(..kinds.len())] } else { rng.u8(..KINDS) };
             (time, fault(kind, devices, rng))
         })
         .collect()
@@ -64,6 +69,10 @@ fn fault(kind: u8, devices: usize, rng: &mut Rng) -> Fault {
         }
         11 => Fault::Replay,
         12 => Fault::Impostor { device },
+        13..=15 => {
+            let pieces = if rng.u8(..4) == 0 { rng.u64(..20) } else { u64::MAX };
+            Fault::Seal { hot_bytes: rng.u64(..64) << 10, pieces }
+        }
         _ => Fault::Look,
     }
 }

@@ -59,6 +59,8 @@ pub struct Tally {
     pub full: u64,
     /// Times the log failed for good.
     pub failed: u64,
+    /// Seals that were done.
+    pub sealed: u64,
 }
 
 impl Add for Tally {
@@ -74,6 +76,7 @@ impl Add for Tally {
             torn: self.torn + other.torn,
             full: self.full + other.full,
             failed: self.failed + other.failed,
+            sealed: self.sealed + other.sealed,
         }
     }
 }

@@ -1,13 +1,13 @@
 //! The oracle: remembers what devices were told, and reads the log to see whether it is true.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use icecore_log::{Disk, LogError, LogReader, Record, Scan, StoredBatch};
 use icecore_state::Ledger;
-use icecore_wire::{BatchHeader, DeviceName, Digest, Epoch, SequenceRanges};
+use icecore_wire::{Batch, BatchHeader, DeviceName, Digest, Epoch, Payload, SequenceRanges};
 
 use crate::data;
 use crate::sample::Sample;
@@ -52,6 +52,8 @@ struct Said {
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     said: BTreeMap<Source, Said>,
+    /// What was sent, by digest.
+    payloads: HashMap<Digest, Payload>,
 }
 
 /// What the log holds of one epoch.
@@ -69,6 +71,8 @@ struct Held {
 #[derive(Debug, Default)]
 pub(crate) struct Content {
     sources: BTreeMap<Source, Held>,
+    /// Batches whose payloads are not those that came: they were sealed, and made anew.
+    remade: Vec<StoredBatch>,
     next_position: u64,
     received: i64,
 }
@@ -78,7 +82,9 @@ impl Oracle {
         self.about(device, epoch).cut = next;
     }
 
-    pub(crate) fn sent(&mut self, device: &DeviceName, epoch: Epoch, range: Range<u64>, digest: Digest) {
+    pub(crate) fn sent(&mut self, device: &DeviceName, epoch: Epoch, sample: &Sample, digest: Digest) {
+        self.payloads.entry(digest).or_insert_with(|| sample.payload.clone());
+        let range = sample.range();
         let digests = self.about(device, epoch).sent.entry((range.start, range.end)).or_default();
         if !digests.contains(&digest) {
             digests.push(digest);
@@ -137,6 +143,15 @@ impl Oracle {
             check_epoch(said, held.unwrap_or(&Held::default()))
                 .map_err(|e| Violation::new(format!("{name}: {e}")))?;
         }
+        for batch in &content.remade {
+            let sent = self.payloads.get(&batch.digest).and_then(|sent| rows(sent, batch));
+            if sent.is_none() || sent != rows(&batch.payload, batch) {
+                return Err(Violation::new(format!(
+                    "what was sent as {} reads back as something else",
+                    batch.digest
+                )));
+            }
+        }
         match content.sources.keys().find(|source| !self.said.contains_key(source)) {
             Some((device, epoch)) => Err(Violation::new(format!("{device} {epoch} was never heard of"))),
             None => Ok(()),
@@ -159,6 +174,15 @@ impl Oracle {
     fn about(&mut self, device: &DeviceName, epoch: Epoch) -> &mut Said {
         self.said.entry((device.clone(), epoch)).or_default()
     }
+}
+
+/// The rows of a payload, if it is a batch of the schema of `stored`.
+fn rows(payload: &Payload, stored: &StoredBatch) -> Option<Vec<String>> {
+    let batch = Batch::validate(payload.clone(), Arc::clone(&stored.schema)).ok()?;
+    let columns: Vec<_> = (0..stored.schema.fields().len()).map(|field| batch.column(field)).collect();
+    let values = |row| columns.iter().map(|column| format!("{:?}", column.value(row))).collect::<Vec<_>>();
+    let rows = batch.times().iter().enumerate();
+    Some(rows.map(|(row, time)| format!("{time} {:?}", values(row))).collect())
 }
 
 fn check_epoch(said: &Said, held: &Held) -> Result<(), String> {
@@ -198,7 +222,7 @@ impl Held {
 }
 
 /// Reads a log whole, and checks what holds for every log: positions are dense, received times do not step back,
-/// nothing is stored twice, epochs are numbered in order of arrival, contents are what their digests say.
+/// nothing is stored twice, epochs are numbered in order of arrival.
 ///
 /// # Errors
 /// When one of these does not hold, or the log cannot be read.
@@ -287,7 +311,12 @@ impl Content {
             return Err(format!("{source:?} was number {} before", held.number));
         }
         match record {
-            Record::Batch(batch) => self.next_position = held.add(batch, self.next_position)?,
+            Record::Batch(batch) => {
+                self.next_position = held.add(batch, self.next_position)?;
+                if Digest::of(&batch.payload) != batch.digest {
+                    self.remade.push(batch.clone());
+                }
+            }
             Record::Refused(refused) => held.refused.insert(refused.range.clone()),
             Record::Dropped(dropped) => held.dropped.insert(dropped.range.clone()),
         }
@@ -306,10 +335,7 @@ impl Held {
             return Err(format!("{range:?} of {:?} is stored twice", batch.source));
         }
         let header = BatchHeader::peek(&batch.payload).map_err(|e| format!("batch {range:?}: {e}"))?;
-        if Digest::of(&batch.payload) != batch.digest
-            || header.range() != range
-            || header.schema != batch.schema.id()
-        {
+        if header.range() != range || header.schema != batch.schema.id() {
             return Err(format!("batch {range:?} of {:?} is not what its record says", batch.source));
         }
         self.stored.insert(range.clone());

@@ -1,16 +1,19 @@
 //! The server's process without its threads and sockets: the session machines, the writer's core, and the log.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use icecore_ingest::{Answer, Attachment, Body, Core, Decision, InvalidBatch, Reply, Submission};
 use icecore_log::disk::SimDisk;
-use icecore_log::{CommitError, Committer, Disk, EncodedBlock, Encoder, LogError, Options, Recovery};
+use icecore_log::{
+    CommitError, Committer, Disk, EncodedBlock, Encoder, LogError, Options, Recovery, SealPlan, Sealing,
+};
 use icecore_wire::{
-    Attach, Attached, Batch, BatchStreamReader, Code, Disposition, GoAway, Incoming, Level, Nack,
-    SequenceRanges, ServerEvent, ServerSession, SessionError, SessionLimits,
+    Attach, Attached, Batch, BatchStreamReader, Code, DeviceName, Disposition, GoAway, Incoming, Level, Nack,
+    Schema, SequenceRanges, ServerEvent, ServerSession, SessionError, SessionLimits,
 };
 
 use crate::network::{ConnectionId, Stream};
@@ -150,6 +153,21 @@ impl Server {
         self.blocks.pop_front();
         self.core.committed(&committed);
         Ok(())
+    }
+
+    /// Seals finished segments, up to `hot_bytes` of them, and gives up after some pieces of work. Whether it was done.
+    pub(crate) fn seal(&self, hot_bytes: u64, mut pieces: u64, now: u64) -> Result<bool, LogError> {
+        let classify = |schema: &Schema, device: &DeviceName, _| -> Arc<str> {
+            let even = device.as_str().len() + device.as_str().bytes().map(usize::from).sum::<usize>();
+            if even.is_multiple_of(2) { "even".into() } else { schema.version().to_string().into() }
+        };
+        let mut pace = |_| {
+            pieces = pieces.saturating_sub(1);
+            if pieces == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let now = received(now, self.clock);
+        let plan = SealPlan { hot_bytes, classify: &classify, pace: &mut pace, now };
+        Ok(matches!(self.committer.sealer().seal(plan)?, Sealing::Done(_)))
     }
 
     /// What there is to write to control streams.

@@ -233,11 +233,28 @@ impl World {
                 self.devices.push(impostor);
                 self.net.schedule(0, Event::Connect { device: id });
             }
+            Fault::Seal { hot_bytes, pieces } => self.seal(hot_bytes, pieces)?,
             Fault::Look => {
                 if self.server.is_some() {
                     self.look()?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Seals while the log is open. That it fails costs nothing, unless the machine goes down with it.
+    fn seal(&mut self, hot_bytes: u64, pieces: u64) -> Result<(), Violation> {
+        let Some(server) = &self.server else { return Ok(()) };
+        match server.seal(hot_bytes, pieces, self.net.now) {
+            Ok(done) => self.tally.sealed += u64::from(done),
+            Err(LogError::Io { .. } | LogError::SealsPoisoned) => {
+                self.net.note(format_args!("the seal fails"));
+            }
+            Err(e) => return Err(Violation::new(format!("a seal finds what it should not: {e}"))),
+        }
+        if !self.disk.is_down() {
+            self.look()?;
         }
         Ok(())
     }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use icecore_log::disk::{Access, SimDisk};
-use icecore_log::{Disk, Fact, HotLog, Options, Record};
+use icecore_log::sealed::SealedSegment;
+use icecore_log::{Disk, Fact, HotLog, LogReader, Options, Record};
 use icecore_sim::{data, read_log, run};
+use icecore_wire::Digest;
 
 use crate::seeds;
 
@@ -71,6 +73,7 @@ fn seen(disk: &SimDisk) -> Result<String, String> {
     let reading: Arc<dyn Disk> = Arc::new(disk.copy());
     let records = read_log(reading).map_err(|e| e.to_string())?;
     let mut text: Vec<String> = records.iter().map(describe).collect();
+    verify_sealed(disk)?;
 
     let (opening, mut facts) = (disk.copy(), Vec::new());
     let mut fold = |fact: &Fact<'_>| facts.push(format!("{fact:?}"));
@@ -86,11 +89,27 @@ fn seen(disk: &SimDisk) -> Result<String, String> {
     Ok(text.join("\n"))
 }
 
+/// What reads a segment in log order does not need all of it.
+fn verify_sealed(disk: &SimDisk) -> Result<(), String> {
+    let disk: Arc<dyn Disk> = Arc::new(disk.copy());
+    let reader = LogReader::open(Arc::clone(&disk), data()).map_err(|e| e.to_string())?;
+    for (id, _) in reader.sealed() {
+        let path = id.file(data());
+        let file = disk.open(&path, Access::Read).map_err(|e| e.to_string())?;
+        let segment = SealedSegment::open(Arc::new(file), path).map_err(|e| e.to_string())?;
+        if let Some(damage) = segment.verify().map_err(|e| e.to_string())?.first() {
+            return Err(damage.to_string());
+        }
+    }
+    Ok(())
+}
+
 fn describe(record: &Record) -> String {
     match record {
         Record::Batch(batch) => {
             let (position, received, digest) = (batch.position, batch.received, batch.digest);
-            format!("{position} {received} {:?} {} {digest}", batch.source, batch.first_sequence)
+            let payload = Digest::of(&batch.payload);
+            format!("{position} {received} {:?} {} {digest} {payload}", batch.source, batch.first_sequence)
         }
         other => format!("{other:?}"),
     }
@@ -101,7 +120,7 @@ fn a_history_leaves_every_kind_of_file() {
     let kinds = |disk: &SimDisk| disk.files().iter().map(|(file, _)| kind(file)).collect::<Vec<_>>();
     let all: Vec<String> =
         (0..20).flat_map(|seed| kinds(&run(seed).expect("it keeps the promises").disk)).collect();
-    for wanted in ["hot", "dir", "watermark", "log.id"] {
+    for wanted in ["hot", "dir", "watermark", "log.id", "ice", "manifest"] {
         assert!(all.iter().any(|kind| kind == wanted), "no {wanted} file");
     }
 }

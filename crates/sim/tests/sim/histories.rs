@@ -21,7 +21,7 @@ fn every_history_keeps_the_promises() {
     let sum = tallies.iter().fold(Tally::default(), |sum, tally| sum + *tally);
     println!("{} histories: {sum:?}", tallies.len());
     // A simulation in which something never happens proves nothing about it.
-    let Tally { stored, acked, refused, duplicates, recoveries, torn, full, failed } = sum;
+    let Tally { stored, acked, refused, duplicates, recoveries, torn, full, failed, sealed } = sum;
     for (what, count) in [
         ("stored", stored),
         ("acked", acked),
@@ -31,6 +31,7 @@ fn every_history_keeps_the_promises() {
         ("torn", torn),
         ("full", full),
         ("failed", failed),
+        ("sealed", sealed),
     ] {
         assert!(count > 0, "{what} never happened");
     }
