@@ -7,7 +7,7 @@ use redb::ReadableTable;
 use super::decision::{Decision, Sealed, What};
 use super::error::CatalogError;
 use super::rows::{Deletions, End, Entry, Gone, ManifestRow, Tables, decode, encode, id, key};
-use super::sealing::{Sealing, Sharing};
+use super::sealing::{Sealing, Sharing, total};
 use crate::segment::{Copy, Deletion, Segment, SegmentId};
 
 /// What a decision needs that the history does not say.
@@ -46,7 +46,7 @@ pub(super) fn apply(
         }
         What::HoldAdded { hold } => {
             tables.holds.insert(hold.number, &*encode(hold))?;
-            tables.state.next_hold = hold.number + 1;
+            tables.state.next_hold = hold.number.saturating_add(1);
             touched.segments = revise(tables, |tables, entry| {
                 let contents = tables.contents_of(entry.segment.id)?;
                 let covered = hold.scope.covers(entry.segment.events, &contents);
@@ -157,11 +157,17 @@ fn register(tables: &mut Tables<'_>, decision: &Decision, beside: Beside<'_>) ->
         return Ok(());
     }
     let replaced = from.iter().map(|&segment| tables.live(segment)).collect::<Result<Vec<_>, _>>()?;
+    let rows = total(segments.iter().map(|sealed| sealed.rows));
     let row = ManifestRow {
         positions: positions.clone(),
         from: from.clone(),
         children: u32::try_from(segments.len()).expect("children are numbered in 32 bits"),
-        rows: segments.iter().map(|sealed| sealed.rows).sum(),
+        rows,
+        lost: if from.is_empty() {
+            positions.end.saturating_sub(positions.start).saturating_sub(rows)
+        } else {
+            0
+        },
     };
     tables.manifests.insert(manifest, &*encode(&row))?;
     for entry in replaced {

@@ -2,13 +2,14 @@
 //! transaction touched before it is committed.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use redb::{ReadableTable, ReadableTableMetadata};
 
 use super::effect::Touched;
 use super::error::{CatalogError, Violation};
 use super::rows::{End, Entry, Gone, ManifestRow, Tables, decode, get, id};
-use super::sealing::Sealing;
+use super::sealing::{Sealing, total};
 use crate::hold::Hold;
 use crate::segment::{Content, SegmentId};
 
@@ -80,7 +81,7 @@ const RULES: [Rule; 7] = [
         to_do: "Register the segment with its contents.",
         check: |standing| {
             let segment = &standing.live.as_ref()?.segment;
-            let rows: u64 = segment.shares.iter().map(|share| share.rows).sum();
+            let rows = total(segment.shares.iter().map(|share| share.rows));
             let descending = segment.shares.is_sorted_by(|a, b| a.rows >= b.rows);
             (segment.shares.is_empty() || rows != segment.rows || !descending)
                 .then(|| format!("{rows} rows in {} shares, {} in all", segment.shares.len(), segment.rows))
@@ -179,7 +180,7 @@ fn broken(invariant: &'static str, says: &'static str, about: String, what: Stri
 /// Checks a live segment against its contents.
 fn content_matches(entry: &Entry, contents: &[Content], holds: &[Hold]) -> Result<(), CatalogError> {
     let about = || format!("segment {}", entry.segment.id);
-    let rows: u64 = contents.iter().map(|content| content.rows).sum();
+    let rows = total(contents.iter().map(|content| content.rows));
     if rows != entry.segment.rows {
         let says = "the contents of a live segment have all its rows";
         let what = format!("{rows} rows in its contents, {} in the segment", entry.segment.rows);
@@ -222,16 +223,23 @@ pub(super) fn follows(tables: &Tables<'_>, sealing: &Sealing) -> Result<(), Cata
         let says = "the segments of a manifest are numbered from 0";
         return Err(broken("children_numbered", says, about(), "they are not".to_owned()));
     }
-    if sealing.from.is_empty() && sealing.positions.start != tables.state.sealed_to {
-        let what = format!(
-            "it begins at position {}, the one before ended at {}",
-            sealing.positions.start, tables.state.sealed_to,
-        );
+    let Range { start, end } = sealing.positions;
+    let rows = total(sealing.segments.iter().map(|new| new.sealed.rows));
+    let expected = end.checked_sub(start).and_then(|events| events.checked_sub(sealing.lost));
+    if sealing.from.is_empty() && expected != Some(rows) {
+        let what =
+            format!("{rows} events for positions {start} to {end}, of which {} were lost", sealing.lost);
+        return Err(broken("children_once", CHILDREN_ONCE, about(), what));
+    }
+    if sealing.from.is_empty() && start != tables.state.sealed_to {
+        let what =
+            format!("it begins at position {start}, the one before ended at {}", tables.state.sealed_to,);
         return Err(broken("positions_once", POSITIONS_ONCE, about(), what));
     }
     Ok(())
 }
 
+const CHILDREN_ONCE: &str = "the events of a manifest are in its segments, live or gone, each exactly once";
 const POSITIONS_ONCE: &str = "the manifests of hot segments cover every sealed position exactly once";
 
 /// Segments and rows of each manifest that are live or gone.
@@ -248,7 +256,7 @@ impl Tallies {
     fn count(&mut self, id: SegmentId, rows: u64) {
         let tally = self.0.entry(id.manifest).or_default();
         tally.children += 1;
-        tally.rows += rows;
+        tally.rows = tally.rows.saturating_add(rows);
     }
 
     /// Those of one manifest.
@@ -273,25 +281,25 @@ fn children_once(
     manifests: &BTreeMap<u64, ManifestRow>,
     tallies: &Tallies,
 ) -> Result<(), CatalogError> {
-    let says = "the events of a manifest are in its segments, live or gone, each exactly once";
     for (number, row) in manifests {
         let tally = Tally { children: u64::from(row.children), rows: row.rows };
         let found = tallies.0.get(number).copied().unwrap_or_default();
-        let mut events = if row.from.is_empty() { row.positions.end - row.positions.start } else { 0 };
+        let hot = row.positions.end.saturating_sub(row.positions.start);
+        let mut events = if row.from.is_empty() { hot.saturating_sub(row.lost) } else { 0 };
         for &replaced in &row.from {
-            events += tables.gone(replaced)?.map_or(0, |gone| gone.rows);
+            events = tables.gone(replaced)?.map_or(events, |gone| events.saturating_add(gone.rows));
         }
         if found != tally || events != row.rows {
             let what = format!(
                 "{} events in {} segments, where it brought {} in {} out of {events}",
                 found.rows, found.children, row.rows, row.children,
             );
-            return Err(broken("children_once", says, format!("manifest {number}"), what));
+            return Err(broken("children_once", CHILDREN_ONCE, format!("manifest {number}"), what));
         }
     }
     if let Some(stray) = tallies.0.keys().find(|number| !manifests.contains_key(number)) {
         let what = "it is not known, but segments name it".to_owned();
-        return Err(broken("children_once", says, format!("manifest {stray}"), what));
+        return Err(broken("children_once", CHILDREN_ONCE, format!("manifest {stray}"), what));
     }
     Ok(())
 }

@@ -101,6 +101,8 @@ pub(super) struct ManifestRow {
     pub(super) children: u32,
     /// Events in them, all together.
     pub(super) rows: u64,
+    /// Events at its positions that are in none of them: they were lost before.
+    pub(super) lost: u64,
 }
 
 /// Whether anything may be deleted.

@@ -16,8 +16,11 @@ pub struct Sealing {
     pub manifest: u64,
     /// The sealed segments that these replace; empty where hot segments were sealed.
     pub from: Vec<SegmentId>,
-    /// The positions it covers. Manifests of hot segments follow each other without gap or overlap.
+    /// The positions it covers. Manifests of hot segments follow each other without gap or overlap: positions that were lost before
+    /// its first event are among them.
     pub positions: Range<u64>,
+    /// Of the events at these positions, how many were lost to damage that the operator accepted before they were sealed.
+    pub lost: u64,
     /// The segments, by their number among the children.
     pub segments: Vec<NewSegment>,
 }
@@ -39,4 +42,9 @@ impl NewSegment {
         let (copies, deletion) = (Vec::new(), None);
         Segment { id, bytes, rows, root, positions, received, events, shares, local: true, copies, deletion }
     }
+}
+
+/// Events all together. A journal that was tampered with may say anything, so it ends at the largest number.
+pub(super) fn total(rows: impl Iterator<Item = u64>) -> u64 {
+    rows.fold(0, u64::saturating_add)
 }

@@ -39,7 +39,13 @@ fn sealing(manifest: u64) -> Sealing {
     let positions = manifest * 10..manifest * 10 + 10;
     let (id, root, events) = (id(manifest, 0), [7; 32], received);
     let sealed = Sealed { id, bytes: 100, rows: 10, root, positions: positions.clone(), received, events };
-    Sealing { manifest, from: Vec::new(), positions, segments: vec![NewSegment { sealed, contents }] }
+    Sealing {
+        manifest,
+        from: Vec::new(),
+        positions,
+        lost: 0,
+        segments: vec![NewSegment { sealed, contents }],
+    }
 }
 
 /// What the killed process does: a whole life a manifest, a line a step.

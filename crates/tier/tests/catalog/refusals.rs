@@ -124,6 +124,20 @@ fn manifests_come_in_order_and_a_split_has_the_events_of_what_it_splits() {
 }
 
 #[test]
+fn events_that_were_lost_before_they_were_sealed_are_counted() {
+    let mut site = Site::without_bucket();
+    let mut sealing = site.sealing(&[&[("heat", "a", 10)]]);
+    sealing.segments[0].sealed.rows = 7;
+    sealing.segments[0].contents[0].rows = 7;
+    assert_eq!(invariant(site.register(&sealing)), "children_once");
+    sealing.lost = 3;
+    site.register(&sealing).unwrap();
+    site.seal("heat", "a");
+    site.restart();
+    assert_eq!(site.catalog().view().unwrap().sealed_to(), 20);
+}
+
+#[test]
 fn strangers_are_named() {
     let site = Site::without_bucket();
     let error = site.catalog().record_copy(id(9, 9), "archive", None, &site.why("")).unwrap_err();

@@ -229,7 +229,7 @@ impl Site {
             NewSegment { sealed, contents }
         };
         let segments = segments.iter().enumerate().map(new).collect();
-        Sealing { manifest, from, positions, segments }
+        Sealing { manifest, from, positions, lost: 0, segments }
     }
 
     pub(crate) fn register(&self, sealing: &Sealing) -> Result<(), CatalogError> {
