@@ -66,6 +66,17 @@ pub(super) fn width(ty: ColumnType) -> usize {
     }
 }
 
+/// The least bytes that a value takes in memory.
+pub(super) fn bytes_of(ty: ColumnType) -> usize {
+    match ty {
+        ColumnType::F64 | ColumnType::I64 | ColumnType::U64 | ColumnType::Timestamp => 8,
+        ColumnType::F32 | ColumnType::F32List(_) => 4 * width(ty),
+        ColumnType::I16List(_) => 2 * width(ty),
+        ColumnType::Bool => 0,
+        ColumnType::Text | ColumnType::Bytes => size_of::<u32>(),
+    }
+}
+
 impl Cells {
     pub(super) fn new(ty: ColumnType) -> Self {
         match ty {

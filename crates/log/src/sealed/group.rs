@@ -8,7 +8,7 @@ use std::ops::Range;
 use icecore_wire::{ColumnType, Schema};
 
 use super::bits::Bits;
-use super::cells::{Cells, Growing, SealedColumn, width};
+use super::cells::{Cells, Growing, SealedColumn, bytes_of, width};
 use super::column::{self, ColumnHead, PageAt};
 use super::file::SealedFile;
 use super::limits::{MAX_GROUP_ROWS, MAX_SECTION_BYTES};
@@ -40,6 +40,11 @@ impl Shape {
             columns: std::iter::once(times).chain(fields).collect(),
             timed: true,
         }
+    }
+
+    /// The least bytes that a row takes in memory, with or without values.
+    pub(super) fn row_bytes(&self) -> u64 {
+        self.columns.iter().map(|(_, ty)| bytes_of(*ty) as u64).sum()
     }
 
     pub(super) fn empty_columns(&self) -> Vec<Growing> {
@@ -205,6 +210,12 @@ impl<'a> Group<'a> {
             }
         }
         bad
+    }
+
+    /// What is known of its columns.
+    #[cfg(test)]
+    pub(super) fn columns(&self) -> &[ColumnHead] {
+        &self.columns
     }
 
     /// The type of a column.

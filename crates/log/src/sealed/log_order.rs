@@ -99,10 +99,13 @@ impl InLogOrder {
             let place = &self.segment.footer.places[wanted.run as usize];
             let rows = wanted.row..wanted.row.saturating_add(wanted.count.into());
             let (group, rows) = self.segment.group_of(place, &rows)?;
-            let entry = &self.segment.footer.tables[place.table].groups[group].entry;
-            // The directory's own entry counts as well.
-            bytes +=
-                entry.memory / entry.rows as u64 * u64::from(wanted.count) + size_of::<StoredBatch>() as u64;
+            let table = &self.segment.footer.tables[place.table];
+            let entry = &table.groups[group].entry;
+            let of_a_row = (entry.memory / entry.rows as u64).max(table.shape.row_bytes());
+            // The batch itself counts as well.
+            bytes = of_a_row
+                .saturating_mul(wanted.count.into())
+                .saturating_add(bytes + size_of::<StoredBatch>() as u64);
             window.push((wanted, group, rows));
         }
         Ok(window)

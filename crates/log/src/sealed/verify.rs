@@ -1,9 +1,13 @@
 //! Checking all of a sealed segment.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
+use std::slice::from_ref;
+
+use icecore_wire::Values;
 
 use super::bits::Bits;
 use super::cells::{Cells, Growing};
+use super::column;
 use super::file::SealedFile;
 use super::footer::{GroupAt, RunAt, Table};
 use super::group::Group;
@@ -27,45 +31,59 @@ impl SealedSegment {
         if self.file.read(0, trailer::HEADER_BYTES)? != trailer::header() {
             found.push(self.file.damage(0, "it does not begin as a sealed segment does".into()));
         }
-        let mut times = Vec::new();
         for table in self.footer.tables.iter().chain([&self.footer.directory]) {
             for index in 0..table.groups.len() {
-                verify_group(&self.file, table, index, &mut found, &mut times)?;
+                verify_group(&self.file, table, index, &mut found)?;
             }
         }
         if found.is_empty() {
-            self.verify_index(&times, &mut found)?;
+            self.verify_index(&mut found)?;
         }
         Ok(found)
     }
 
     /// Compares the device index with the batch directory and the event times of all rows.
-    fn verify_index(&self, times: &[i64], found: &mut Vec<Damage>) -> Result<(), LogError> {
+    fn verify_index(&self, found: &mut Vec<Damage>) -> Result<(), LogError> {
         for (run, place) in self.footer.runs.iter().zip(&self.footer.places) {
-            let batches = match self.batches_of(place) {
-                Ok(batches) => batches,
-                Err(LogError::Damaged(damage)) => {
-                    found.push(*damage);
-                    continue;
+            let entry = self.batches_of(place).and_then(|batches| {
+                let times = self.times_of(place)?;
+                Ok(index_entry(run, &batches, times))
+            });
+            match entry {
+                Ok(Some(entry)) if entry == *run => {}
+                Ok(_) => {
+                    let (device, schema) = (&run.source.device, run.schema.name());
+                    let what = format!(
+                        "device index: the batches of {} in {schema} are not those it tells of",
+                        device.as_str()
+                    );
+                    let offset = self.footer.directory.groups[0].offset;
+                    found.push(self.file.damage_of(offset, what, run.positions.clone()));
                 }
+                Err(LogError::Damaged(damage)) => found.push(*damage),
                 Err(error) => return Err(error),
-            };
-            let rows = place.rows.start as usize..place.rows.end as usize;
-            if times.get(rows).and_then(|times| index_entry(run, &batches, times)).as_ref() != Some(run) {
-                let (device, schema) = (&run.source.device, &run.schema);
-                let what = format!(
-                    "device index: the batches of {} in {} are not those it tells of",
-                    device.as_str(),
-                    schema.name()
-                );
-                found.push(self.file.damage_of(
-                    self.footer.directory.groups[0].offset,
-                    what,
-                    run.positions.clone(),
-                ));
             }
         }
         Ok(())
+    }
+
+    /// How many rows of a run have event times, and the least and the greatest.
+    fn times_of(&self, place: &RunAt) -> Result<(u64, RangeInclusive<i64>), LogError> {
+        let table = &self.footer.tables[place.table];
+        let (mut rows, mut range) = (0, None);
+        for index in table.groups_of(&place.rows) {
+            let GroupAt { rows: held, .. } = &table.groups[index];
+            let part = place.rows.start.max(held.start)..place.rows.end.min(held.end);
+            let part = (part.start - held.start) as usize..(part.end - held.start) as usize;
+            let column = self.group(place.table, index)?.column(0, from_ref(&part))?;
+            let Values::Timestamp(times) = column.view().values else {
+                unreachable!("event times are timestamps");
+            };
+            let (min, max) = column::range_of(times);
+            rows += times.len() as u64;
+            range = Some(range.map_or(min..=max, |range| cover_inclusive(&range, &(min..=max))));
+        }
+        Ok((rows, range.unwrap_or(0..=0)))
     }
 
     fn batches_of(&self, place: &RunAt) -> Result<Vec<Listed>, LogError> {
@@ -86,41 +104,41 @@ impl SealedSegment {
 }
 
 /// What the device index should say of a run; `None` if its batches overlap or do not have these rows.
-fn index_entry(run: &SealedRun, batches: &[Listed], times: &[i64]) -> Option<SealedRun> {
-    let mut entry: Option<SealedRun> = None;
+fn index_entry(
+    run: &SealedRun,
+    batches: &[Listed],
+    (rows, times): (u64, RangeInclusive<i64>),
+) -> Option<SealedRun> {
+    let first = batches.first()?;
+    let empty = |at: u64| at..at;
+    let mut entry = SealedRun {
+        rows: 0,
+        batches: batches.len() as u64,
+        sequences: empty(first.first_sequence),
+        positions: empty(first.position),
+        received: first.received..=first.received,
+        times,
+        ..run.clone()
+    };
     for batch in batches {
         let count = u64::from(batch.count);
-        let sequences = batch.first_sequence..batch.first_sequence.checked_add(count)?;
-        let positions = batch.position..batch.position.checked_add(count)?;
-        let received = batch.received..=batch.received;
-        let Some(entry) = &mut entry else {
-            let (rows, batches, times) = (count, 1, times.first().map(|time| *time..=*time)?);
-            entry = Some(SealedRun { rows, batches, sequences, positions, times, received, ..run.clone() });
-            continue;
-        };
-        if sequences.start < entry.sequences.end {
+        if batch.first_sequence < entry.sequences.end {
             return None;
         }
         entry.rows += count;
-        entry.batches += 1;
-        entry.sequences.end = sequences.end;
-        entry.positions = cover(&entry.positions, &positions);
-        entry.received = cover_inclusive(&entry.received, &received);
+        entry.sequences.end = batch.first_sequence.checked_add(count)?;
+        entry.positions = cover(&entry.positions, &(batch.position..batch.position.checked_add(count)?));
+        entry.received = cover_inclusive(&entry.received, &(batch.received..=batch.received));
     }
-    let mut entry = entry?;
-    for time in times {
-        entry.times = cover_inclusive(&entry.times, &(*time..=*time));
-    }
-    (entry.rows == times.len() as u64).then_some(entry)
+    (entry.rows == rows).then_some(entry)
 }
 
-/// Checks one row group; adds its event times, if it has such, to `times`.
+/// Checks one row group.
 fn verify_group(
     file: &SealedFile,
     table: &Table,
     index: usize,
     found: &mut Vec<Damage>,
-    times: &mut Vec<i64>,
 ) -> Result<(), LogError> {
     let GroupAt { entry, offset, .. } = &table.groups[index];
     let bytes = file.read(*offset, entry.len as usize)?;
@@ -141,13 +159,9 @@ fn verify_group(
         return Ok(());
     }
     drop(bytes);
-    for column in 0..table.shape.columns.len() {
-        match verify_column(&group, column, &entry.statistics[column]) {
-            Ok(cells) if table.shape.timed && column == 0 => match cells {
-                Cells::I64(of_group) => times.extend(of_group),
-                _ => unreachable!("event times are timestamps"),
-            },
-            Ok(_) => {}
+    for (column, statistics) in entry.statistics.iter().enumerate() {
+        match verify_column(&group, column, statistics) {
+            Ok(()) => {}
             Err(LogError::Damaged(damage)) => found.push(*damage),
             Err(error) => return Err(error),
         }
@@ -155,22 +169,21 @@ fn verify_group(
     Ok(())
 }
 
-/// Decodes a column, compares it with its statistics, and gives its values.
-fn verify_column(group: &Group<'_>, index: usize, statistics: &Statistics) -> Result<Cells, LogError> {
+/// Decodes a column and compares it with what is told of it.
+fn verify_column(group: &Group<'_>, index: usize, statistics: &Statistics) -> Result<(), LogError> {
     let column = group.growing(index)?;
-    let mut expected = Vec::new();
+    let (mut expected, mut actual) = (Vec::new(), Vec::new());
     statistics.write(&mut expected);
-    let mut actual = Vec::new();
     Statistics::of(&column).write(&mut actual);
     if expected != actual {
         return Err(group.damage_in(index, "the values are not those of its statistics").into());
     }
-    if let Cells::I64(times) = &column.cells
-        && !group.time_ranges_hold(index, times)
-    {
-        return Err(group.damage_in(index, "the times of its pages are not those in the head").into());
+    match &column.cells {
+        Cells::I64(times) if !group.time_ranges_hold(index, times) => {
+            Err(group.damage_in(index, "the times of its pages are not those in the head").into())
+        }
+        _ => Ok(()),
     }
-    Ok(column.cells)
 }
 
 impl Group<'_> {
