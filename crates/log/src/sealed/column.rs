@@ -105,7 +105,7 @@ pub(super) struct ColumnHead {
     /// The least and the greatest time of every page, if this is the column of the event times.
     pub(super) ranges: Vec<(i64, i64)>,
     /// What the decoder of the values needs.
-    decoder: Vec<u8>,
+    pub(super) decoder: Vec<u8>,
 }
 
 impl ColumnHead {

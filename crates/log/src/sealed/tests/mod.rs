@@ -1,6 +1,7 @@
 //! Sealed segments as a whole: what comes back, and what damage does.
 
 mod damage;
+mod golden;
 mod round_trip;
 
 use std::path::PathBuf;
