@@ -108,10 +108,12 @@ impl Pump<'_> {
         let mut report = self.link.watchers.report();
         report.stats.batches_sent = self.outgoing.len() as u64;
         report.stats.batches_resent = self.outgoing.iter().filter(|batch| batch.resent).count() as u64;
+        // The server counts what it stores, in whatever form that travels.
+        let bytes: usize = self.outgoing.iter().map(|batch| batch.payload.len()).sum();
         lane.frame(&mut self.outgoing);
         self.link.watchers.publish(&report);
         if let Some((rate, until)) = self.pace(now) {
-            let cost = Duration::from_secs_f64(lane.data.len() as f64 / rate as f64);
+            let cost = Duration::from_secs_f64(bytes as f64 / rate as f64);
             self.hold_until = Some((now + cost).min(until));
         }
     }
