@@ -1,6 +1,8 @@
 //! The log from outside: what is written, lost, damaged and read back.
 
 #[cfg(test)]
+mod beside;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod golden;
