@@ -3,7 +3,8 @@
 //! A log has one writer in two halves. The [`Appender`] cuts blocks and gives numbers and positions, an [`Encoder`]
 //! compresses them (on as many threads as wanted), and the [`Committer`] writes them in order; when
 //! [`Committer::commit`] returns, the block is durable. [`HotLog::open`] recovers the log and hands out both halves. Any
-//! number of [`LogReader`]s read beside it or without it. The bytes are described in `docs/format.md`.
+//! number of [`LogReader`]s read beside it or without it. A [`Sealer`] turns finished segments into [`sealed`] ones
+//! meanwhile; both are read as one log. The bytes are described in `docs/format.md`.
 
 mod appender;
 mod block;

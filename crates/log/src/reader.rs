@@ -183,15 +183,13 @@ impl LogReader {
         Records::new(self, scan)
     }
 
-    /// Tells every fact of the log, without reading events where a manifest or a batch directory saves it.
+    /// Tells every fact of the log, without reading events where a manifest or a batch directory saves it. What was lost
+    /// before it was sealed is on record in [`LogReader::manifests`], and is no error here: nothing is said of it.
     pub fn facts(&self, tell: &mut dyn FnMut(&Fact<'_>)) -> Result<(), LogError> {
         if let Some(damage) = self.segments.damage().next() {
             return Err(damage.clone().into());
         }
         for part in &self.segments.sealed {
-            if let Some(damage) = part.damage(&self.store.layout).next() {
-                return Err(damage.into());
-            }
             let SealedStore { disk, layout, .. } = &self.store;
             manifest::read_facts(&**disk, layout, part.manifest.number)?.tell(tell);
         }
