@@ -4,6 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::segment::Layout;
 
 /// The id of a sealed segment: which seal made it, and which of its children it is. Written `000000000012-003`; ids
@@ -46,6 +49,23 @@ impl FromStr for SegmentId {
         });
         // One text for each id, so that no two files can claim to be the same segment.
         parsed.filter(|id| id.to_string() == text).ok_or_else(|| InvalidSegmentId { text: text.to_owned() })
+    }
+}
+
+/// Its text where a person may read, two numbers everywhere else.
+impl Serialize for SegmentId {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if to.is_human_readable() { to.collect_str(self) } else { (self.manifest, self.child).serialize(to) }
+    }
+}
+
+impl<'de> Deserialize<'de> for SegmentId {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        if from.is_human_readable() {
+            return String::deserialize(from)?.parse().map_err(D::Error::custom);
+        }
+        let (manifest, child) = Deserialize::deserialize(from)?;
+        Ok(Self { manifest, child })
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! Time and randomness come in as arguments.
 
+mod arrival;
 mod decision;
 mod effect;
 mod error;
@@ -14,7 +15,6 @@ mod invariants;
 mod mirror;
 mod rebuild;
 mod rows;
-mod sealing;
 mod view;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex};
 
 use redb::{Builder, ConcurrencyMode, Database, DatabaseError, ReadOnlyDatabase, WriteTransaction};
 
+pub use self::arrival::{NewManifest, NewSegment, Sharing, contents};
 pub(crate) use self::decision::digest;
 pub use self::decision::{Decision, Sealed, What, Why};
 use self::effect::{Beside, apply};
@@ -29,7 +30,6 @@ pub use self::error::{CatalogError, Violation};
 pub use self::rebuild::{Found, Rebuild, Rebuilt};
 pub use self::rows::{Deletions, End, Entry, Gone};
 use self::rows::{Tables, encode};
-pub use self::sealing::{NewSegment, Sealing, Sharing};
 pub use self::view::{Applied, Explanation, Upload, View};
 use crate::hold::{Hold, Scope};
 use crate::journal::Bucket;
@@ -182,15 +182,20 @@ impl Catalog {
     ///
     /// # Errors
     /// When an invariant forbids it: manifests come in order and without gaps, and no event is lost or doubled by a split.
-    pub fn register(&self, sealing: &Sealing, sharing: &Sharing<'_>, why: &Why) -> Result<(), CatalogError> {
-        let what = registered(sealing);
+    pub fn register(
+        &self,
+        manifest: &NewManifest,
+        sharing: &Sharing<'_>,
+        why: &Why,
+    ) -> Result<(), CatalogError> {
+        let what = registered(manifest);
         self.transact(|tables| {
-            if invariants::is_known(tables, sealing)? {
+            if invariants::is_known(tables, manifest)? {
                 return Ok(());
             }
             let decision = next(tables, why, what)?;
-            invariants::follows(tables, sealing)?;
-            carry_out(tables, &decision, Beside { sealing: Some(sealing), sharing: Some(sharing) })?;
+            invariants::follows(tables, manifest)?;
+            carry_out(tables, &decision, Beside { manifest: Some(manifest), sharing: Some(sharing) })?;
             tables.append(&decision)
         })
     }
@@ -328,7 +333,7 @@ impl Catalog {
             let version = tables.policy_version()? + 1;
             let what = What::PoliciesApplied { version, text: text.to_owned() };
             let decision = Decision { version: Some(version), ..next(tables, why, what)? };
-            carry_out(tables, &decision, Beside { sealing: None, sharing: Some(sharing) })?;
+            carry_out(tables, &decision, Beside { manifest: None, sharing: Some(sharing) })?;
             tables.append(&decision)?;
             Ok(version)
         })
@@ -419,11 +424,11 @@ fn carry_out(tables: &mut Tables<'_>, decision: &Decision, beside: Beside<'_>) -
     invariants::check(tables, &touched)
 }
 
-fn registered(sealing: &Sealing) -> What {
+fn registered(manifest: &NewManifest) -> What {
     What::Registered {
-        manifest: sealing.manifest,
-        from: sealing.from.clone(),
-        positions: sealing.positions.clone(),
-        segments: sealing.segments.iter().map(|new| new.sealed.clone()).collect(),
+        manifest: manifest.number,
+        from: manifest.from.clone(),
+        positions: manifest.positions.clone(),
+        segments: manifest.segments.iter().map(|new| new.sealed.clone()).collect(),
     }
 }

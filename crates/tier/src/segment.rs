@@ -1,22 +1,11 @@
 //! What the catalog knows of a sealed segment, and the planner needs of it.
 
-use std::fmt;
 use std::ops::Range;
-use std::str::FromStr;
 
-use serde::de::Error;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+pub use icecore_log::SegmentId;
+use serde::{Deserialize, Serialize};
 
 use crate::instant;
-
-/// Names a sealed segment: the manifest that brought it, and its place there. Written `000000000012-003`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SegmentId {
-    /// The number of the manifest.
-    pub manifest: u64,
-    /// The segment's place among the children of that manifest, from 0.
-    pub child: u32,
-}
 
 /// A sealed segment: what is in it, where its bytes are, and what is decided about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,68 +90,4 @@ pub struct Deletion {
     pub due: i64,
     /// The policy that decided it.
     pub policy: String,
-}
-
-impl fmt::Display for SegmentId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:012}-{:03}", self.manifest, self.child)
-    }
-}
-
-/// A text that is no [`SegmentId`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotASegmentId(String);
-
-impl fmt::Display for NotASegmentId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` names no segment: expected a name such as 000000000012-003", self.0)
-    }
-}
-
-impl std::error::Error for NotASegmentId {}
-
-impl FromStr for SegmentId {
-    type Err = NotASegmentId;
-
-    fn from_str(text: &str) -> Result<Self, NotASegmentId> {
-        let parse = || {
-            let (manifest, child) = text.split_once('-')?;
-            Some(Self { manifest: manifest.parse().ok()?, child: child.parse().ok()? })
-        };
-        parse().ok_or_else(|| NotASegmentId(text.to_owned()))
-    }
-}
-
-/// Its text where a person may read, two numbers everywhere else.
-impl Serialize for SegmentId {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        if to.is_human_readable() { to.collect_str(self) } else { (self.manifest, self.child).serialize(to) }
-    }
-}
-
-impl<'de> Deserialize<'de> for SegmentId {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        if from.is_human_readable() {
-            return String::deserialize(from)?.parse().map_err(D::Error::custom);
-        }
-        let (manifest, child) = Deserialize::deserialize(from)?;
-        Ok(Self { manifest, child })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_is_read_as_it_is_written() {
-        let id = SegmentId { manifest: 12, child: 3 };
-        assert_eq!(id.to_string(), "000000000012-003");
-        assert_eq!(id.to_string().parse(), Ok(id));
-        let big = SegmentId { manifest: u64::MAX, child: u32::MAX };
-        assert_eq!(big.to_string().parse(), Ok(big));
-        for bad in ["", "12", "12-", "-3", "a-b"] {
-            assert!(bad.parse::<SegmentId>().is_err(), "{bad}");
-        }
-    }
 }

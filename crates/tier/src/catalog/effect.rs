@@ -4,17 +4,17 @@ use std::ops::RangeInclusive;
 
 use redb::ReadableTable;
 
+use super::arrival::{NewManifest, Sharing, total};
 use super::decision::{Decision, Sealed, What};
 use super::error::CatalogError;
 use super::rows::{Deletions, End, Entry, Gone, ManifestRow, Tables, decode, encode, id, key};
-use super::sealing::{Sealing, Sharing, total};
 use crate::segment::{Copy, Deletion, Segment, SegmentId};
 
 /// What a decision needs that the history does not say.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Beside<'b> {
     /// The manifest of a [`What::Registered`]; without it the segments are lost.
-    pub(super) sealing: Option<&'b Sealing>,
+    pub(super) manifest: Option<&'b NewManifest>,
     /// Where shares have to be computed.
     pub(super) sharing: Option<&'b Sharing<'b>>,
 }
@@ -152,7 +152,7 @@ fn register(tables: &mut Tables<'_>, decision: &Decision, beside: Beside<'_>) ->
     let What::Registered { manifest, from, positions, segments } = &decision.what else {
         unreachable!("only what registers comes here")
     };
-    if beside.sealing.is_none() && !from.is_empty() {
+    if beside.manifest.is_none() && !from.is_empty() {
         // Nobody has the manifest, so the split never came to anything: what it would have replaced still stands.
         return Ok(());
     }
@@ -177,14 +177,14 @@ fn register(tables: &mut Tables<'_>, decision: &Decision, beside: Beside<'_>) ->
         tables.state.sealed_to = tables.state.sealed_to.max(positions.end);
     }
     match beside {
-        Beside { sealing: Some(sealing), sharing: Some(sharing) } => bring(tables, sealing, sharing),
+        Beside { manifest: Some(manifest), sharing: Some(sharing) } => bring(tables, manifest, sharing),
         _ => segments.iter().try_for_each(|sealed| tables.put_gone(&lost(decision.time, sealed))),
     }
 }
 
-fn bring(tables: &mut Tables<'_>, sealing: &Sealing, sharing: &Sharing<'_>) -> Result<(), CatalogError> {
+fn bring(tables: &mut Tables<'_>, manifest: &NewManifest, sharing: &Sharing<'_>) -> Result<(), CatalogError> {
     let holds = tables.all_holds()?;
-    for new in &sealing.segments {
+    for new in &manifest.segments {
         let covering = holds.iter().filter(|hold| hold.scope.covers(new.sealed.events, &new.contents));
         let holds = covering.map(|hold| hold.number).collect();
         tables.contents.insert(key(new.sealed.id), &*encode(&new.contents))?;

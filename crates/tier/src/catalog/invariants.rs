@@ -6,10 +6,10 @@ use std::ops::Range;
 
 use redb::{ReadableTable, ReadableTableMetadata};
 
+use super::arrival::{NewManifest, total};
 use super::effect::Touched;
 use super::error::{CatalogError, Violation};
 use super::rows::{End, Entry, Gone, ManifestRow, Tables, decode, get, id};
-use super::sealing::{Sealing, total};
 use crate::hold::Hold;
 use crate::segment::{Content, SegmentId};
 
@@ -195,12 +195,12 @@ fn content_matches(entry: &Entry, contents: &[Content], holds: &[Hold]) -> Resul
 }
 
 /// Whether this manifest is in the catalog already, with these segments.
-pub(super) fn is_known(tables: &Tables<'_>, sealing: &Sealing) -> Result<bool, CatalogError> {
-    let number = sealing.manifest;
+pub(super) fn is_known(tables: &Tables<'_>, manifest: &NewManifest) -> Result<bool, CatalogError> {
+    let number = manifest.number;
     if get::<_, ManifestRow>(&tables.manifests, "manifests", number)?.is_none() {
         return Ok(false);
     }
-    for new in &sealing.segments {
+    for new in &manifest.segments {
         let id = new.sealed.id;
         let root = match tables.entry(id)? {
             Some(entry) => Some(entry.segment.root),
@@ -216,22 +216,22 @@ pub(super) fn is_known(tables: &Tables<'_>, sealing: &Sealing) -> Result<bool, C
 }
 
 /// Checks that a new manifest goes on where the last one ended, and that a split replaces what it says.
-pub(super) fn follows(tables: &Tables<'_>, sealing: &Sealing) -> Result<(), CatalogError> {
-    let about = || format!("manifest {}", sealing.manifest);
-    let foreign = |id: SegmentId, n: usize| (id.manifest, id.child as usize) != (sealing.manifest, n);
-    if sealing.segments.iter().enumerate().any(|(n, new)| foreign(new.sealed.id, n)) {
+pub(super) fn follows(tables: &Tables<'_>, manifest: &NewManifest) -> Result<(), CatalogError> {
+    let about = || format!("manifest {}", manifest.number);
+    let foreign = |id: SegmentId, n: usize| (id.manifest, id.child as usize) != (manifest.number, n);
+    if manifest.segments.iter().enumerate().any(|(n, new)| foreign(new.sealed.id, n)) {
         let says = "the segments of a manifest are numbered from 0";
         return Err(broken("children_numbered", says, about(), "they are not".to_owned()));
     }
-    let Range { start, end } = sealing.positions;
-    let rows = total(sealing.segments.iter().map(|new| new.sealed.rows));
-    let expected = end.checked_sub(start).and_then(|events| events.checked_sub(sealing.lost));
-    if sealing.from.is_empty() && expected != Some(rows) {
+    let Range { start, end } = manifest.positions;
+    let rows = total(manifest.segments.iter().map(|new| new.sealed.rows));
+    let expected = end.checked_sub(start).and_then(|events| events.checked_sub(manifest.lost));
+    if manifest.from.is_empty() && expected != Some(rows) {
         let what =
-            format!("{rows} events for positions {start} to {end}, of which {} were lost", sealing.lost);
+            format!("{rows} events for positions {start} to {end}, of which {} were lost", manifest.lost);
         return Err(broken("children_once", CHILDREN_ONCE, about(), what));
     }
-    if sealing.from.is_empty() && start != tables.state.sealed_to {
+    if manifest.from.is_empty() && start != tables.state.sealed_to {
         let what =
             format!("it begins at position {start}, the one before ended at {}", tables.state.sealed_to,);
         return Err(broken("positions_once", POSITIONS_ONCE, about(), what));

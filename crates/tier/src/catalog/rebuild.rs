@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use redb::ReadableTable;
 
+use super::arrival::{NewManifest, Sharing};
 use super::decision::{Decision, What, Why};
 use super::effect::{Beside, apply, reshare};
 use super::error::CatalogError;
 use super::rows::{Entry, Gone, ManifestRow, Tables, decode, get, id};
-use super::sealing::{Sealing, Sharing};
 use super::{Catalog, carry_out, file, next, registered};
 use crate::journal::{self, Bucket, Reading, Term};
 use crate::mutants::{Mutant, planted};
@@ -30,7 +30,7 @@ pub struct Rebuild {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
     /// The manifests, by number.
-    pub sealings: BTreeMap<u64, Sealing>,
+    pub manifests: BTreeMap<u64, NewManifest>,
     /// The segments whose files are in the data directory.
     pub local: BTreeSet<SegmentId>,
     /// The objects in each store that was listed, with their bytes. Of a store that was not, what the journal says is believed.
@@ -144,13 +144,13 @@ impl Rebuild {
         self.replay(tables, found, &mut rebuilt)?;
         tables.state.mirrored = tables.next_decision()?;
         tables.state.head = self.reading.head;
-        for sealing in found.sealings.values() {
-            let known: Option<ManifestRow> = get(&tables.manifests, "manifests", sealing.manifest)?;
+        for manifest in found.manifests.values() {
+            let known: Option<ManifestRow> = get(&tables.manifests, "manifests", manifest.number)?;
             if known.is_none() {
-                let beside = Beside { sealing: Some(sealing), sharing: Some(sharing) };
+                let beside = Beside { manifest: Some(manifest), sharing: Some(sharing) };
                 self.add(
                     tables,
-                    registered(sealing),
+                    registered(manifest),
                     "found by a rebuild; the journal does not have it",
                     beside,
                 )?;
@@ -199,16 +199,16 @@ impl Rebuild {
             if voids.contains(&decision.number) || ignored {
                 continue;
             }
-            let sealing = match &decision.what {
-                What::Registered { manifest, .. } => found.sealings.get(manifest),
+            let manifest = match &decision.what {
+                What::Registered { manifest, .. } => found.manifests.get(manifest),
                 _ => None,
             };
-            if sealing.is_some_and(|sealing| registered(sealing) != decision.what) {
+            if manifest.is_some_and(|manifest| registered(manifest) != decision.what) {
                 let fault =
                     format!("decision {}: the manifest that it registered was another one", decision.number);
                 rebuilt.faults.push(fault);
             }
-            match apply(tables, decision, Beside { sealing, sharing: sealing.map(|_| &nobody as _) }) {
+            match apply(tables, decision, Beside { manifest, sharing: manifest.map(|_| &nobody as _) }) {
                 Ok(_) => {}
                 Err(error) if error.is_refusal() => {
                     rebuilt.skipped.push((decision.number, error.to_string()));

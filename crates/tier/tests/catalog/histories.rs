@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 use icecore_tier::catalog::{
-    Applied, Catalog, Decision, Deletions, Entry, Found, Gone, Rebuild, Rebuilt, Sealing, View, What, Why,
+    Applied, Catalog, Decision, Deletions, Entry, Found, Gone, NewManifest, Rebuild, Rebuilt, View, What, Why,
 };
 use icecore_tier::hold::{Hold, Scope};
 use icecore_tier::journal::Bucket;
@@ -42,12 +42,12 @@ fn picture(view: &View) -> Picture {
 struct History {
     site: Site,
     rng: Rng,
-    sealings: BTreeMap<u64, Sealing>,
+    manifests: BTreeMap<u64, NewManifest>,
 }
 
 impl History {
     fn new(seed: u64) -> Self {
-        Self { site: Site::new(), rng: Rng::with_seed(seed), sealings: BTreeMap::new() }
+        Self { site: Site::new(), rng: Rng::with_seed(seed), manifests: BTreeMap::new() }
     }
 
     fn any(&mut self) -> Option<Entry> {
@@ -66,7 +66,7 @@ impl History {
         let segments: Vec<_> = segments.iter().map(Vec::as_slice).collect();
         let sealing = self.site.sealing(&segments);
         self.site.register(&sealing).unwrap();
-        self.sealings.insert(sealing.manifest, sealing);
+        self.manifests.insert(sealing.number, sealing);
     }
 
     fn split(&mut self, of: SegmentId) {
@@ -75,7 +75,7 @@ impl History {
         let parts: Vec<_> = parts.iter().map(<[_; 1]>::as_slice).collect();
         let sealing = self.site.splitting(of, &parts);
         self.site.register(&sealing).unwrap();
-        self.sealings.insert(sealing.manifest, sealing);
+        self.manifests.insert(sealing.number, sealing);
     }
 
     /// One step, whatever comes of it: a refusal is an answer too.
@@ -146,7 +146,7 @@ impl History {
         }
         objects.extend(picture.dropped.iter().map(|(id, _)| (*id, 0)));
         let stores = BTreeMap::from([("archive".to_owned(), objects)]);
-        Found { sealings: self.sealings.clone(), local, stores }
+        Found { manifests: self.manifests.clone(), local, stores }
     }
 
     fn rebuild(&mut self, found: &Found) -> (Catalog, Rebuilt) {
@@ -324,7 +324,7 @@ fn a_split_whose_manifest_was_lost_with_the_disk_never_happened() {
     history.site.mirror().unwrap();
     let mut found = history.found();
     found.local.clear();
-    found.sealings.retain(|&number, _| number == 0);
+    found.manifests.retain(|&number, _| number == 0);
     let (catalog, rebuilt) = history.rebuild(&found);
     let view = catalog.view().unwrap();
     assert!(view.segment(id(0, 0)).unwrap().is_some(), "its copy still stands");

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use icecore_tier::catalog::{Catalog, Found, NewSegment, Rebuild, Sealed, Sealing, What, Why};
+use icecore_tier::catalog::{Catalog, Found, NewManifest, NewSegment, Rebuild, Sealed, What, Why};
 use icecore_tier::journal::{Bucket, StoreBucket};
 use icecore_tier::segment::{Content, Span};
 use icecore_tier::store::{Place, Store, Waiting};
@@ -32,15 +32,15 @@ fn why() -> Why {
 }
 
 /// The manifest of this number: one segment of ten events.
-fn sealing(manifest: u64) -> Sealing {
+fn sealing(manifest: u64) -> NewManifest {
     let received = Span { first: 0, last: 1 };
     let (device, schema) = ("oslo/1".to_owned(), "heat".to_owned());
     let contents = vec![Content { schema, device, received, rows: 10 }];
     let positions = manifest * 10..manifest * 10 + 10;
     let (id, root, events) = (id(manifest, 0), [7; 32], received);
     let sealed = Sealed { id, bytes: 100, rows: 10, root, positions: positions.clone(), received, events };
-    Sealing {
-        manifest,
+    NewManifest {
+        number: manifest,
         from: Vec::new(),
         positions,
         lost: 0,
@@ -102,10 +102,10 @@ fn a_killed_process_leaves_what_the_next_one_goes_on_from() {
 
     let view = Catalog::read(directory).unwrap().view().unwrap();
     let live: Vec<_> = view.segments().unwrap().map(|entry| entry.unwrap().segment).collect();
-    let sealings = (0..view.sealed_to() / 10).map(|manifest| (manifest, sealing(manifest))).collect();
+    let manifests = (0..view.sealed_to() / 10).map(|manifest| (manifest, sealing(manifest))).collect();
     let local = live.iter().filter(|segment| segment.local).map(|segment| segment.id).collect();
     let rebuild = Rebuild::begin(Some(bucket(directory)), [8; 16], why()).unwrap();
-    let found = Found { sealings, local, stores: BTreeMap::new() };
+    let found = Found { manifests, local, stores: BTreeMap::new() };
     let (catalog, rebuilt) = rebuild.build(directory, &found, &all_keep).unwrap();
     assert!(rebuilt.faults.is_empty() && rebuilt.skipped.is_empty(), "{rebuilt:?}");
     let again = catalog.view().unwrap();

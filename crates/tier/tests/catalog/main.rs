@@ -17,4 +17,6 @@ mod many;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod sealed;
+#[cfg(test)]
 mod support;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use icecore_tier::catalog::{Catalog, Sealing};
+use icecore_tier::catalog::{Catalog, NewManifest};
 
 use crate::support::{Site, all_keep, by_schema};
 
@@ -16,7 +16,7 @@ fn many_segments_are_listed_and_checked() {
     let contents = [("heat", "oslo/1", 70), ("flow", "oslo/1", 30)];
     let began = Instant::now();
     for _ in 0..segments / CHILDREN {
-        let sealing: Sealing = site.sealing(&[&contents[..]; CHILDREN]);
+        let sealing: NewManifest = site.sealing(&[&contents[..]; CHILDREN]);
         site.register(&sealing).unwrap();
     }
     let registered = began.elapsed();

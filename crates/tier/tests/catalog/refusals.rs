@@ -118,7 +118,7 @@ fn manifests_come_in_order_and_a_split_has_the_events_of_what_it_splits() {
     other.segments[0].sealed.id.child = 1;
     assert_eq!(invariant(site.register(&other)), "children_numbered");
     let mut again = site.sealing(&[&[("heat", "a", 10)]]);
-    (again.manifest, again.segments[0].sealed.id) = (0, id(0, 0));
+    (again.number, again.segments[0].sealed.id) = (0, id(0, 0));
     again.segments[0].sealed.root = [9; 32];
     assert_eq!(invariant(site.register(&again)), "manifests_stay");
 }

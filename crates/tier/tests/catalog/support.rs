@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 
-use icecore_tier::catalog::{Catalog, CatalogError, Entry, NewSegment, Sealed, Sealing, Why};
+use icecore_tier::catalog::{Catalog, CatalogError, Entry, NewManifest, NewSegment, Sealed, Why};
 use icecore_tier::journal::{Bucket, BucketError};
 use icecore_tier::segment::{Content, SegmentId, Share, Span};
 use tempfile::TempDir;
@@ -191,7 +191,7 @@ impl Site {
     }
 
     /// The next manifest of hot segments, with one segment for each of these lists of (schema, device, events).
-    pub(crate) fn sealing(&self, segments: &[&[(&str, &str, u64)]]) -> Sealing {
+    pub(crate) fn sealing(&self, segments: &[&[(&str, &str, u64)]]) -> NewManifest {
         let start = self.position.get();
         let rows: u64 = segments.iter().copied().flatten().map(|(_, _, rows)| rows).sum();
         let sealing = self.manifest(Vec::new(), start..start + rows, segments);
@@ -200,7 +200,7 @@ impl Site {
     }
 
     /// The next manifest, which splits a sealed segment.
-    pub(crate) fn splitting(&self, from: SegmentId, segments: &[&[(&str, &str, u64)]]) -> Sealing {
+    pub(crate) fn splitting(&self, from: SegmentId, segments: &[&[(&str, &str, u64)]]) -> NewManifest {
         let positions = self.entry(from).segment.positions;
         self.manifest(vec![from], positions, segments)
     }
@@ -210,7 +210,7 @@ impl Site {
         from: Vec<SegmentId>,
         positions: std::ops::Range<u64>,
         segments: &[&[(&str, &str, u64)]],
-    ) -> Sealing {
+    ) -> NewManifest {
         let manifest = self.manifest.replace(self.manifest.get() + 1);
         let received = Span { first: self.now() - 10, last: self.now() };
         let new = |(child, contents): (usize, &&[(&str, &str, u64)])| {
@@ -229,10 +229,10 @@ impl Site {
             NewSegment { sealed, contents }
         };
         let segments = segments.iter().enumerate().map(new).collect();
-        Sealing { manifest, from, positions, lost: 0, segments }
+        NewManifest { number: manifest, from, positions, lost: 0, segments }
     }
 
-    pub(crate) fn register(&self, sealing: &Sealing) -> Result<(), CatalogError> {
+    pub(crate) fn register(&self, sealing: &NewManifest) -> Result<(), CatalogError> {
         self.catalog().register(sealing, &by_schema, &self.why("sealed"))
     }
 
@@ -240,7 +240,7 @@ impl Site {
     pub(crate) fn seal(&self, schema: &str, device: &str) -> SegmentId {
         let sealing = self.sealing(&[&[(schema, device, 10)]]);
         self.register(&sealing).unwrap();
-        id(sealing.manifest, 0)
+        id(sealing.number, 0)
     }
 
     pub(crate) fn copy(&self, segment: SegmentId) {
