@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use crc_fast::{CrcAlgorithm, checksum};
+use crc32c::crc32c;
 
 use super::files::{failed, sync_dir};
 use crate::error::SpoolError;
@@ -64,7 +64,7 @@ fn render(rebases: &Rebases) -> String {
         // Writing to memory does not fail.
         let _ = writeln!(text, "boot {boot:032x} offset {offset} uncertain {uncertain}");
     }
-    let check = checksum(CrcAlgorithm::Crc32Iscsi, text.as_bytes());
+    let check = crc32c(text.as_bytes());
     text + &format!("check {check:08x}\n")
 }
 

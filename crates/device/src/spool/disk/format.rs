@@ -21,7 +21,7 @@
 //!
 //! What the spool knows of clocks lies beside its files: see [`clock`](super::clock).
 
-use crc_fast::{CrcAlgorithm, Digest as Crc};
+use crc32c::crc32c_append;
 use icecore_wire::{Epoch, SequenceRanges};
 
 use crate::clock::Boot;
@@ -75,12 +75,9 @@ pub(super) fn write_frame(file: FileId, kind: Kind, mark: Mark, payload: &[u8], 
 }
 
 fn checksum(file: FileId, head: &[u8], payload: &[u8]) -> u32 {
-    let mut crc = Crc::new(CrcAlgorithm::Crc32Iscsi);
-    crc.update(file.epoch.as_bytes());
-    crc.update(&file.number.to_le_bytes());
-    crc.update(&head[..8]);
-    crc.update(payload);
-    u32::try_from(crc.finalize()).expect("a CRC32C has 32 bits")
+    let number = file.number.to_le_bytes();
+    let parts: [&[u8]; 4] = [file.epoch.as_bytes(), &number, &head[..8], payload];
+    parts.into_iter().fold(0, crc32c_append)
 }
 
 /// The payload of a file's first frame.

@@ -14,7 +14,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crc_fast::{CrcAlgorithm, checksum};
+use crc32c::crc32c;
 use icecore_wire::Epoch;
 
 use super::files::{failed, file_path, sync_dir};
@@ -91,7 +91,7 @@ fn render(
         );
     }
     let _ = writeln!(body, "boot {}", boot.trim());
-    let check = checksum(CrcAlgorithm::Crc32Iscsi, body.as_bytes());
+    let check = crc32c(body.as_bytes());
     Ok(Some(format!("{body}check {check:08x}\n")))
 }
 
