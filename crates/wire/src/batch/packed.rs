@@ -5,7 +5,10 @@
 
 use bytemuck::Pod;
 use pco::data_types::Number;
-use pco::wrapped::{FileCompressor, FileDecompressor};
+#[cfg(feature = "compression")]
+use pco::wrapped::FileCompressor;
+use pco::wrapped::FileDecompressor;
+#[cfg(feature = "compression")]
 use pco::{ChunkConfig, PagingSpec};
 use rkyv::util::AlignedVec;
 
@@ -34,6 +37,7 @@ pub(super) fn number_bytes(ty: ColumnType) -> Option<usize> {
 }
 
 /// Compresses the little-endian numbers of a plain column; `None` when that makes it no smaller (or pco cannot).
+#[cfg(feature = "compression")]
 pub(super) fn compress(ty: ColumnType, plain: &[u8], level: u8) -> Option<Vec<u8>> {
     let packed = match ty {
         ColumnType::F64 => compress_numbers::<f64>(plain, level),
@@ -46,6 +50,13 @@ pub(super) fn compress(ty: ColumnType, plain: &[u8], level: u8) -> Option<Vec<u8
     packed.filter(|packed| packed.len() < plain.len())
 }
 
+/// This build leaves columns plain.
+#[cfg(not(feature = "compression"))]
+pub(super) fn compress(_: ColumnType, _: &[u8], _: u8) -> Option<Vec<u8>> {
+    None
+}
+
+#[cfg(feature = "compression")]
 fn compress_numbers<T: Number + Pod>(plain: &[u8], level: u8) -> Option<Vec<u8>> {
     let numbers: &[T] = bytemuck::cast_slice(plain);
     let config = ChunkConfig::default()
