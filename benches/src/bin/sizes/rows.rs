@@ -32,8 +32,8 @@ pub(crate) enum Values {
     Texts(Vec<Option<String>>),
 }
 
-/// Reads `device,timestamp,<field>…` with the types that `fields.json` beside the file declares, or the narrowest of
-/// integer, float and text that takes all values.
+/// Reads `device,timestamp,<field>…`. Fields are of the types that `fields.json` beside the file declares, others of the
+/// narrowest of integer, float and text that takes all values.
 pub(crate) fn read(path: &Path) -> anyhow::Result<Rows> {
     let mut text = Vec::new();
     let mut file = File::open(path)?;
@@ -49,9 +49,11 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Rows> {
     let names: Vec<String> = csv.headers()?.iter().skip(2).map(str::to_owned).collect();
     let mut records = csv.records().collect::<Result<Vec<_>, _>>()?;
     records.sort_by(|a, b| a[0].cmp(&b[0]));
+    let declared = declared(path)?;
     let column = |(index, name): (usize, String)| {
         let cells = records.iter().map(|record| Some(&record[index + 2]).filter(|cell| !cell.is_empty()));
-        Column { name, values: Values::of(cells) }
+        let values = Values::of(cells, declared[name.as_str()].as_str());
+        Column { name, values }
     };
     Ok(Rows {
         devices: records.iter().map(|record| record[0].to_owned()).collect(),
@@ -61,9 +63,22 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Rows> {
     })
 }
 
+/// The types of a file's fields by name, as far as they are declared.
+fn declared(path: &Path) -> anyhow::Result<serde_json::Value> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = name.split('.').next().unwrap_or_default();
+    let types = path.with_file_name("fields.json");
+    if !types.exists() {
+        return Ok(serde_json::Value::Null);
+    }
+    let types: serde_json::Value = serde_json::from_slice(&std::fs::read(&types)?)
+        .with_context(|| format!("{} is no JSON", types.display()))?;
+    Ok(types[name].clone())
+}
+
 impl Values {
-    /// As the narrowest type that takes all of them.
-    fn of<'a>(cells: impl Iterator<Item = Option<&'a str>> + Clone) -> Self {
+    /// As the declared type, or else as the narrowest that takes all of them.
+    fn of<'a>(cells: impl Iterator<Item = Option<&'a str>> + Clone, declared: Option<&str>) -> Self {
         fn parsed<'a, T: std::str::FromStr>(
             mut cells: impl Iterator<Item = Option<&'a str>>,
         ) -> Option<Vec<Option<T>>> {
@@ -72,9 +87,14 @@ impl Values {
                 Some(all)
             })
         }
-        if let Some(integers) = parsed(cells.clone()) {
+        let may_be = |ty| declared.is_none_or(|declared| declared == ty);
+        if (may_be("int") || may_be("bool(0/1)"))
+            && let Some(integers) = parsed(cells.clone())
+        {
             Self::Integers(integers)
-        } else if let Some(floats) = parsed(cells.clone()) {
+        } else if may_be("float")
+            && let Some(floats) = parsed(cells.clone())
+        {
             Self::Floats(floats)
         } else {
             Self::Texts(cells.map(|cell| cell.map(str::to_owned)).collect())
