@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::slice::from_ref;
 use std::sync::Arc;
 
 use icecore_wire::{BatchError, EncodeOptions, Payload, Value, Values, encode};
@@ -10,7 +9,8 @@ use icecore_wire::{BatchError, EncodeOptions, Payload, Value, Values, encode};
 use super::SealedRun;
 use super::cells::SealedColumn;
 use super::footer::directory;
-use super::limits::{DIRECTORY_STEP, WINDOW_BYTES};
+use super::limits::WINDOW_BYTES;
+use super::listing::Listing;
 use super::segment::{Listed, SealedSegment};
 use crate::error::LogError;
 use crate::reader::DeviceFilter;
@@ -54,7 +54,7 @@ impl SealedSegment {
         positions: &Range<u64>,
         devices: Option<&DeviceFilter<'_>>,
     ) -> Result<InLogOrder, LogError> {
-        let mut wanted = Vec::new();
+        let (mut wanted, mut listing) = (Vec::new(), Listing::default());
         for (index, (run, place)) in self.footer.runs.iter().zip(&self.footer.places).enumerate() {
             let overlaps = run.positions.start < positions.end && positions.start < run.positions.end;
             if !overlaps || devices.is_some_and(|wanted| !wanted(&run.source.device)) {
@@ -62,15 +62,15 @@ impl SealedSegment {
             }
             let (mut row, mut next) = (place.rows.start, place.batches.start);
             while next < place.batches.end {
-                let step = next..(next + DIRECTORY_STEP as u64).min(place.batches.end);
-                for (batch, Listed { position, count, .. }) in step.clone().zip(self.list(from_ref(&step))?) {
+                let listed = listing.read(self, &(next..place.batches.end))?;
+                for (batch, Listed { position, count, .. }) in (next..).zip(listed.iter().copied()) {
                     let end = position.saturating_add(count.into());
                     if position < positions.end && positions.start < end {
                         wanted.push(Wanted { position, row, batch: batch as u32, run: index as u32, count });
                     }
                     row = row.saturating_add(count.into());
                 }
-                next = step.end;
+                next += listed.len() as u64;
             }
         }
         wanted.sort_unstable_by_key(|wanted| std::cmp::Reverse(wanted.position));

@@ -11,6 +11,7 @@ mod file;
 mod footer;
 mod group;
 mod limits;
+mod listing;
 mod log_order;
 mod numbers;
 mod rows;

@@ -11,7 +11,7 @@ use super::SealedRun;
 use super::cells::SealedColumn;
 use super::footer::RunAt;
 use super::group::Group;
-use super::limits::DIRECTORY_STEP;
+use super::listing::Listing;
 use super::segment::{Listed, SealedSegment};
 use super::statistics::Extremes;
 use crate::error::LogError;
@@ -85,6 +85,7 @@ pub struct Rows<'a> {
     run: usize,
     batch: u64,
     row: u64,
+    listing: Listing,
     group: Option<((usize, usize), Arc<Group<'a>>)>,
     ready: VecDeque<Stretch<'a>>,
     failed: bool,
@@ -119,8 +120,17 @@ impl SealedSegment {
     /// Reads rows in the order of (schema, device, epoch, sequence).
     #[must_use]
     pub fn rows<'a>(&'a self, query: RowQuery<'a>) -> Rows<'a> {
-        let (group, ready) = (None, VecDeque::new());
-        Rows { segment: self, query, run: 0, batch: 0, row: 0, group, ready, failed: false }
+        Rows {
+            segment: self,
+            query,
+            run: 0,
+            batch: 0,
+            row: 0,
+            listing: Listing::default(),
+            group: None,
+            ready: VecDeque::new(),
+            failed: false,
+        }
     }
 }
 
@@ -143,10 +153,10 @@ impl<'a> Rows<'a> {
                 self.run += 1;
                 continue;
             }
-            let step = self.batch..(self.batch + DIRECTORY_STEP as u64).min(place.batches.end);
-            self.batch = step.end;
-            for batch in segment.list(&[step])? {
-                self.add(run, place, &batch)?;
+            let batches = self.listing.read(segment, &(self.batch..place.batches.end))?.to_vec();
+            self.batch += batches.len() as u64;
+            for batch in &batches {
+                self.add(run, place, batch)?;
             }
         }
     }

@@ -128,6 +128,11 @@ impl SealedSegment {
         Entries { segment: self, run: 0, next: 0, read: Vec::new().into_iter(), failed: false }
     }
 
+    /// How many batches the directory has.
+    pub(super) fn batch_count(&self) -> u64 {
+        self.footer.places.last().map_or(0, |last| last.batches.end)
+    }
+
     /// The runs of a device, of all schemas.
     fn runs_of(&self, device: &DeviceName) -> impl Iterator<Item = (usize, &SealedRun)> {
         let mut start = 0;
@@ -300,10 +305,8 @@ pub struct Entries<'a> {
 
 impl Entries<'_> {
     fn try_next(&mut self) -> Result<Option<SealedEntry>, LogError> {
-        let places = &self.segment.footer.places;
         if self.read.len() == 0 {
-            let total = places.last().map_or(0, |run| run.batches.end);
-            let step = self.next..(self.next + DIRECTORY_STEP as u64).min(total);
+            let step = self.next..(self.next + DIRECTORY_STEP as u64).min(self.segment.batch_count());
             if step.is_empty() {
                 return Ok(None);
             }
@@ -312,7 +315,7 @@ impl Entries<'_> {
             self.read = listed.into_iter().zip(digests).collect::<Vec<_>>().into_iter();
         }
         let Some((listed, digest)) = self.read.next() else { return Ok(None) };
-        while places[self.run].batches.end <= self.next {
+        while self.segment.footer.places[self.run].batches.end <= self.next {
             self.run += 1;
         }
         self.next += 1;

@@ -11,7 +11,7 @@ use super::column;
 use super::file::SealedFile;
 use super::footer::{GroupAt, RunAt, Table};
 use super::group::Group;
-use super::limits::DIRECTORY_STEP;
+use super::listing::Listing;
 use super::segment::{Listed, SealedSegment};
 use super::statistics::Statistics;
 use super::{SealedRun, cover, cover_inclusive, trailer};
@@ -44,9 +44,10 @@ impl SealedSegment {
 
     /// Compares the device index with the batch directory and the event times of all rows.
     fn verify_index(&self, found: &mut Vec<Damage>) -> Result<(), LogError> {
+        let (mut listing, mut group) = (Listing::default(), None);
         for (run, place) in self.footer.runs.iter().zip(&self.footer.places) {
-            let entry = self.batches_of(place).and_then(|batches| {
-                let times = self.times_of(place)?;
+            let entry = self.batches_of(place, &mut listing).and_then(|batches| {
+                let times = self.times_of(place, &mut group)?;
                 Ok(index_entry(run, &batches, times))
             });
             match entry {
@@ -68,14 +69,25 @@ impl SealedSegment {
     }
 
     /// How many rows of a run have event times, and the least and the greatest.
-    fn times_of(&self, place: &RunAt) -> Result<(u64, RangeInclusive<i64>), LogError> {
+    /// `last` is the row group that was read last.
+    fn times_of<'a>(
+        &'a self,
+        place: &RunAt,
+        last: &mut Option<((usize, usize), Group<'a>)>,
+    ) -> Result<(u64, RangeInclusive<i64>), LogError> {
         let table = &self.footer.tables[place.table];
         let (mut rows, mut range) = (0, None);
         for index in table.groups_of(&place.rows) {
             let GroupAt { rows: held, .. } = &table.groups[index];
             let part = place.rows.start.max(held.start)..place.rows.end.min(held.end);
             let part = (part.start - held.start) as usize..(part.end - held.start) as usize;
-            let column = self.group(place.table, index)?.column(0, from_ref(&part))?;
+            let at = (place.table, index);
+            let group = match last.take() {
+                Some((last_at, group)) if last_at == at => group,
+                _ => self.group(place.table, index)?,
+            };
+            let column = group.column(0, from_ref(&part))?;
+            *last = Some((at, group));
             let Values::Timestamp(times) = column.view().values else {
                 unreachable!("event times are timestamps");
             };
@@ -86,18 +98,18 @@ impl SealedSegment {
         Ok((rows, range.unwrap_or(0..=0)))
     }
 
-    fn batches_of(&self, place: &RunAt) -> Result<Vec<Listed>, LogError> {
+    fn batches_of(&self, place: &RunAt, listing: &mut Listing) -> Result<Vec<Listed>, LogError> {
         let mut batches = Vec::new();
         let (mut next, mut row) = (place.batches.start, place.rows.start);
         while next < place.batches.end {
-            let step = next..(next + DIRECTORY_STEP as u64).min(place.batches.end);
-            next = step.end;
-            for batch in self.list(&[step])? {
-                let rows = row..row.saturating_add(batch.count.into());
-                self.group_of(place, &rows)?;
-                row = rows.end;
-                batches.push(batch);
-            }
+            let listed = listing.read(self, &(next..place.batches.end))?;
+            next += listed.len() as u64;
+            batches.extend_from_slice(listed);
+        }
+        for batch in &batches {
+            let rows = row..row.saturating_add(batch.count.into());
+            self.group_of(place, &rows)?;
+            row = rows.end;
         }
         Ok(batches)
     }
