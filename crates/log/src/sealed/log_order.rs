@@ -28,15 +28,22 @@ struct Wanted {
     count: u32,
 }
 
+/// A batch that is to be read, the row group it lies in, and its rows there.
+type InGroup = (Wanted, usize, Range<usize>);
+
+/// A batch, or why it cannot be read, and its position.
+type Read = (u64, Result<StoredBatch, LogError>);
+
 /// Batches of a segment in the order of their positions.
 ///
-/// What is read at once takes about 32 MiB, and every page is decoded once for it.
+/// What is read at once takes about 32 MiB, and every page is decoded once for it. Damage is told in the place of the batches it
+/// takes, and those behind it are read.
 pub struct InLogOrder {
     segment: SealedSegment,
     /// Still to be read, the next one last.
     wanted: Vec<Wanted>,
     /// The window that was read, the next one last.
-    ready: Vec<StoredBatch>,
+    ready: Vec<Read>,
     failed: bool,
 }
 
@@ -84,14 +91,37 @@ impl InLogOrder {
             let mut window = self.window()?;
             // Batches are listed, and rows lie, in the same order.
             window.sort_unstable_by_key(|(wanted, ..)| wanted.batch);
-            self.ready = self.read(&window).map_err(|error| lost(error, &window))?;
-            self.ready.sort_unstable_by_key(|batch| std::cmp::Reverse(batch.position));
+            let mut ready = Vec::with_capacity(window.len());
+            self.read_around(&window, &mut ready)?;
+            ready.sort_unstable_by_key(|(position, _)| std::cmp::Reverse(*position));
+            join_damage(&mut ready);
+            self.ready = ready;
         }
-        Ok(self.ready.pop())
+        self.ready.pop().map(|(_, read)| read).transpose()
+    }
+
+    /// Reads a window. Where there is damage, it is halved until it is known which batches can be read.
+    fn read_around(&self, window: &[InGroup], ready: &mut Vec<Read>) -> Result<(), LogError> {
+        match self.read(window) {
+            Ok(batches) => ready.extend(batches.into_iter().map(|batch| (batch.position, Ok(batch)))),
+            Err(LogError::Damaged(mut damage)) => match window {
+                [(Wanted { position, count, .. }, ..)] => {
+                    damage.positions = Some(*position..position.saturating_add((*count).into()));
+                    ready.push((*position, Err(LogError::Damaged(damage))));
+                }
+                _ => {
+                    let (first, second) = window.split_at(window.len() / 2);
+                    self.read_around(first, ready)?;
+                    self.read_around(second, ready)?;
+                }
+            },
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// Takes as many batches as may be read at once; with each, its row group and the rows there.
-    fn window(&mut self) -> Result<Vec<(Wanted, usize, Range<usize>)>, LogError> {
+    fn window(&mut self) -> Result<Vec<InGroup>, LogError> {
         let (mut window, mut bytes) = (Vec::new(), 0);
         while bytes < WINDOW_BYTES as u64
             && let Some(wanted) = self.wanted.pop()
@@ -111,7 +141,7 @@ impl InLogOrder {
         Ok(window)
     }
 
-    fn read(&self, window: &[(Wanted, usize, Range<usize>)]) -> Result<Vec<StoredBatch>, LogError> {
+    fn read(&self, window: &[InGroup]) -> Result<Vec<StoredBatch>, LogError> {
         let batches = ranges(window.iter().map(|(wanted, ..)| u64::from(wanted.batch)));
         let listed = self.segment.list(&batches)?;
         let digests = self.segment.digests(&batches)?;
@@ -146,7 +176,7 @@ impl InLogOrder {
     fn payloads(
         &self,
         table: usize,
-        batches: &[(Wanted, usize, Range<usize>)],
+        batches: &[InGroup],
         listed: &[Listed],
         kept: &mut [Option<Payload>],
     ) -> Result<Vec<(Payload, bool)>, LogError> {
@@ -175,14 +205,22 @@ impl InLogOrder {
     }
 }
 
-/// Damage takes with it everything that was to be read at once.
-fn lost(error: LogError, window: &[(Wanted, usize, Range<usize>)]) -> LogError {
-    let LogError::Damaged(mut damage) = error else { return error };
-    let end = |wanted: &Wanted| wanted.position.saturating_add(wanted.count.into());
-    let first = window.iter().map(|(wanted, ..)| wanted.position).min();
-    let last = window.iter().map(|(wanted, ..)| end(wanted)).max();
-    damage.positions = first.zip(last).map(|(first, last)| first..last);
-    LogError::Damaged(damage)
+/// Makes one of the damage to batches that follow each other in the log (`ready` is in reverse), if the place is the same.
+fn join_damage(ready: &mut Vec<Read>) {
+    ready.dedup_by(|(_, before), (_, behind)| match (before, behind) {
+        (Err(LogError::Damaged(before)), Err(LogError::Damaged(behind)))
+            if (before.offset, &before.what) == (behind.offset, &behind.what) =>
+        {
+            match (&before.positions, &mut behind.positions) {
+                (Some(before), Some(behind)) if before.end == behind.start => {
+                    behind.start = before.start;
+                    true
+                }
+                _ => false,
+            }
+        }
+        _ => false,
+    });
 }
 
 /// Makes the payload of a batch from its rows of the columns, event times first.

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::{Arrivals, open, seal};
 use crate::error::{Damage, LogError};
+use crate::record::StoredBatch;
 use crate::sealed::footer::{self, Contents};
 use crate::sealed::limits::MAX_SECTION_BYTES;
 use crate::sealed::trailer::{self, HEADER_BYTES, TRAILER_BYTES, Trailer};
@@ -93,6 +94,33 @@ fn damage_is_named() {
     flipped[group.offset as usize + 3] ^= 1;
     let found = damage(flipped);
     assert!(found[0].what.contains("row group 0, head"), "{}", found[0].what);
+}
+
+#[test]
+fn what_is_not_damaged_is_read_in_log_order() {
+    let batches = Arrivals::new(5, 200).batches(60);
+    let (file, _) = seal(&batches);
+    let segment = open(file.clone());
+    let table = segment.footer.tables.last().unwrap();
+    let group = &table.groups[0];
+    let mut flipped = file;
+    flipped[(group.offset + group.entry.len) as usize - 1] ^= 0x10;
+    let id = segment.schemas().last().unwrap().id();
+    let mut read = Vec::new();
+    let mut lost = Vec::new();
+    for batch in open(flipped).in_log_order(&(0..u64::MAX), None).unwrap() {
+        match batch {
+            Ok(batch) => read.push(batch.position),
+            Err(LogError::Damaged(damage)) => lost.push(damage.positions.unwrap()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let of_schema = |is: bool| batches.iter().filter(move |batch| (batch.schema.id() == id) == is);
+    let others: Vec<u64> = of_schema(false).map(|batch| batch.position).collect();
+    assert_eq!(read, others);
+    let is_lost = |batch: &StoredBatch| lost.iter().any(|range| range.contains(&batch.position));
+    assert!(of_schema(true).all(is_lost) && !of_schema(false).any(is_lost), "{lost:?}");
+    assert!(lost.len() <= of_schema(true).count());
 }
 
 #[test]
