@@ -12,9 +12,9 @@ use tokio::time::{Instant, sleep_until};
 const EVERY: Duration = Duration::from_secs(1);
 /// The share of the samples that is of the time before everything is as large as it gets.
 const WARM_UP: f64 = 0.2;
-/// The later median may be this many times the earlier one. The heap breathes with the load by some hundredths; what leaked
-/// with every connection or batch would go on growing.
-const FLAT: f64 = 1.15;
+/// The later median may be this many times the earlier one. On the fleet of 2,000 it is 1.00; with the directory of every
+/// finished segment left in memory, 64 bytes a batch, it was 1.14.
+const FLAT: f64 = 1.1;
 /// Fewer samples than this say nothing about growth.
 const LEAST_SAMPLES: usize = 60;
 
