@@ -189,8 +189,9 @@ impl Ingest {
     ) -> Result<Self, IngestError> {
         let keys = Keys::load(&options.endpoint_keys)
             .map_err(|source| IngestError::Keys { path: options.endpoint_keys.clone(), source })?;
-        let (verified, tickets) = (Arc::<Verified>::default(), Arc::<Tickets>::default());
-        let mut config = quinn::ServerConfig::new(tls::config(options, &verified, &tickets)?, keys.token());
+        let verified = Arc::<Verified>::default();
+        let tickets = Arc::new(Tickets::new(Arc::clone(&registry)));
+        let mut config = quinn::ServerConfig::new(tls::config(options, &verified, tickets)?, keys.token());
         config.transport_config(Arc::new(transport::config()));
         let bind = |source| IngestError::Bind { listen: options.listen, source };
         let socket = transport::bind(options.listen).map_err(bind)?;
@@ -216,7 +217,7 @@ impl Ingest {
         });
         let accepting = tokio::spawn(accept(endpoint.clone(), Arc::clone(&hub)));
         let answering = tokio::spawn(answer(Arc::clone(&hub), writer.answers));
-        let reviewing = tokio::spawn(review::review_all(Arc::clone(&hub), tickets));
+        let reviewing = tokio::spawn(review::review_all(Arc::clone(&hub)));
         Ok(Self { endpoint, address, hub, accepting, answering, reviewing })
     }
 

@@ -112,12 +112,6 @@ impl Identity {
     }
 }
 
-/// What a URI name of ours says, if it is one.
-pub(crate) fn name_of_uri(uri: &str) -> Option<DeviceName> {
-    let (_, encoded) = parse_uri(uri)?;
-    DeviceName::from_percent_encoded(encoded).ok()
-}
-
 /// `None` for URIs that are none of ours.
 fn parse_uri(uri: &str) -> Option<(Role, &str)> {
     [Role::Device, Role::Gateway].into_iter().find_map(|role| {

@@ -7,16 +7,14 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Hub;
-use super::tickets::Tickets;
 use crate::session::Session;
 use crate::writer::wall_time;
 
 /// How often the registry is looked at: twice within the second in which a revocation is to take effect.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// Ends sessions whose identity was revoked, enrolled anew or has expired, and refuses devices whose grant is gone. The
-/// tickets of everybody about whom there are news go as well: a session resumed with one would show the old certificate.
-pub(super) async fn review_all(hub: Arc<Hub>, tickets: Arc<Tickets>) {
+/// Ends sessions whose identity was revoked, enrolled anew or has expired, and refuses devices whose grant is gone.
+pub(super) async fn review_all(hub: Arc<Hub>) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut complaint = String::new();
@@ -30,9 +28,6 @@ pub(super) async fn review_all(hub: Arc<Hub>, tickets: Arc<Tickets>) {
             complaint = found;
         }
         let (changed, now) = (hub.registry.take_changed(), wall_time());
-        if !changed.is_empty() {
-            tickets.purge(&changed);
-        }
         for session in affected(&hub, &changed, now) {
             session.review(&hub.registry, now);
         }

@@ -3,14 +3,19 @@
 //! A ticket names a session kept here; rustls takes it out when a client shows it, so that it is good for one connection,
 //! and a recorded first flight that comes again finds nothing. It is not kept across restarts: a device then makes
 //! one full handshake.
+//!
+//! A resumed session shows the certificate of the handshake in which it began. Whether that is still the newest of
+//! its identity is judged when the ticket is taken, by the registry: nothing that is put here late can escape that.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::server::StoresServerSessions;
+use rustls_pki_types::CertificateDer;
 
-use crate::identity::name_of_uri;
+use crate::Registry;
+use crate::identity::Identity;
 
 /// Sessions kept, and their bytes in all (one holds the client's certificates, mostly a kilobyte). Enough for fleets of
 /// this many devices that come and go; when there are more, those that have been away for longest make full handshakes.
@@ -24,8 +29,10 @@ const OVERHEAD: usize = 200;
 const URI_PREFIX: &[u8] = b"icecore:";
 
 /// The sessions that may be resumed, each once.
-#[derive(Default)]
-pub(super) struct Tickets(Mutex<Kept>);
+pub(super) struct Tickets {
+    registry: Arc<Registry>,
+    kept: Mutex<Kept>,
+}
 
 #[derive(Default)]
 struct Kept {
@@ -39,8 +46,6 @@ struct Ticket {
     id: Vec<u8>,
     /// As rustls encodes it, secrets included.
     session: Vec<u8>,
-    /// The name in the client's certificate.
-    name: Option<String>,
 }
 
 impl Ticket {
@@ -71,28 +76,28 @@ impl Kept {
 }
 
 impl Tickets {
-    /// Forgets the sessions of the identities with these names.
-    pub(super) fn purge(&self, names: &BTreeSet<String>) {
-        let mut kept = self.kept();
-        let gone: Vec<Vec<u8>> = (kept.by_age.values())
-            .filter(|ticket| ticket.name.as_ref().is_some_and(|name| names.contains(name)))
-            .map(|ticket| ticket.id.clone())
-            .collect();
-        for id in gone {
-            kept.remove(&id);
-        }
+    pub(super) fn new(registry: Arc<Registry>) -> Self {
+        Self { registry, kept: Mutex::default() }
+    }
+
+    /// Whether the client's certificate in `session` is the newest of an identity that was not revoked.
+    fn is_current(&self, session: &[u8]) -> bool {
+        let holder = certificate(session).and_then(|der| Identity::from_certificate(&der).ok());
+        holder.is_some_and(|holder| {
+            let enrolment = self.registry.lookup(holder.name.as_str());
+            enrolment.is_some_and(|it| it.certificate == holder.fingerprint && it.revoked_time.is_none())
+        })
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         // Nothing under this lock panics halfway.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl StoresServerSessions for Tickets {
     fn put(&self, id: Vec<u8>, session: Vec<u8>) -> bool {
-        let name = uri(&session).and_then(name_of_uri).map(|name| name.as_str().to_owned());
-        self.kept().insert(Ticket { id, session, name }, MAX_TICKETS, MAX_TICKET_BYTES);
+        self.kept().insert(Ticket { id, session }, MAX_TICKETS, MAX_TICKET_BYTES);
         true
     }
 
@@ -102,7 +107,8 @@ impl StoresServerSessions for Tickets {
     }
 
     fn take(&self, id: &[u8]) -> Option<Vec<u8>> {
-        self.kept().remove(id).map(|ticket| ticket.session)
+        let ticket = self.kept().remove(id)?;
+        self.is_current(&ticket.session).then_some(ticket.session)
     }
 
     fn can_cache(&self) -> bool {
@@ -110,16 +116,18 @@ impl StoresServerSessions for Tickets {
     }
 }
 
-/// The URI name in the client's certificate, which stands in `session` as it came: in DER, a URI is a byte 0x86, its length and
-/// its characters.
-fn uri(session: &[u8]) -> Option<&str> {
-    let start = session.windows(URI_PREFIX.len()).position(|window| window == URI_PREFIX)?;
-    let length = match session[..start] {
-        [.., 0x86, 0x82, high, low] => usize::from(u16::from_be_bytes([high, low])),
-        [.., 0x86, 0x81, length] | [.., 0x86, length @ ..0x80] => usize::from(length),
-        _ => return None,
-    };
-    std::str::from_utf8(session.get(start..start + length)?).ok()
+/// The client's certificate, which stands in `session` as it came: three bytes of length, then that many bytes of a DER
+/// sequence, and in them the URI.
+fn certificate(session: &[u8]) -> Option<CertificateDer<'_>> {
+    let uri = session.windows(URI_PREFIX.len()).position(|window| window == URI_PREFIX)?;
+    (3..uri).rev().find_map(|start| {
+        let &[high, middle, low] = session[..start].last_chunk()?;
+        let length = u32::from_be_bytes([0, high, middle, low]) as usize;
+        let der = session.get(start..start + length)?;
+        let &[0x30, 0x82, high, low, ..] = der else { return None };
+        let is_whole = usize::from(u16::from_be_bytes([high, low])) + 4 == length && start + length > uri;
+        is_whole.then(|| CertificateDer::from(der))
+    })
 }
 
 /// Says how many there are; they hold secrets.
@@ -137,21 +145,13 @@ mod tests {
     use rcgen::{CertificateParams, KeyPair, SanType};
     use rustls::server::WebPkiClientVerifier;
     use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
-    use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+    use rustls_pki_types::PrivatePkcs8KeyDer;
 
     use super::*;
+    use crate::{Enrolment, Role, fingerprint};
 
     fn ticket(id: u8, bytes: usize) -> Ticket {
-        Ticket { id: vec![id], session: vec![id; bytes], name: None }
-    }
-
-    #[test]
-    fn a_ticket_is_good_once() {
-        let tickets = Tickets::default();
-        tickets.put(vec![1], vec![7]);
-        assert_eq!(tickets.take(&[1]), Some(vec![7]));
-        assert_eq!(tickets.take(&[1]), None);
-        assert_eq!(tickets.kept().bytes, 0);
+        Ticket { id: vec![id], session: vec![id; bytes] }
     }
 
     #[test]
@@ -166,25 +166,66 @@ mod tests {
         assert_eq!((kept.bytes, kept.by_age.len()), (0, 0));
     }
 
-    /// What is purged is found in how rustls encodes a session: this is where a newer one that does it otherwise shows.
+    /// Whose a ticket is is found in how rustls encodes a session: this is where a newer one that does it otherwise shows.
     #[test]
-    fn the_tickets_of_a_name_are_found_in_what_rustls_keeps() {
+    fn a_ticket_is_good_once_and_for_the_newest_certificate_only() {
         let long = "x".repeat(128);
         for name in ["hall/pump", &"y".repeat(110), &long] {
-            let tickets = Arc::new(Tickets::default());
-            let name: DeviceName = name.parse().unwrap();
-            handshake(&tickets, &format!("icecore:device:{}", name.percent_encoded()));
-            let kept = |tickets: &Tickets| tickets.kept().by_id.len();
-            assert_eq!(kept(&tickets), 1);
-            tickets.purge(&BTreeSet::from(["hall".to_owned(), "hall/pump2".to_owned()]));
-            assert_eq!(kept(&tickets), 1);
-            tickets.purge(&BTreeSet::from([name.as_str().to_owned()]));
-            assert_eq!(kept(&tickets), 0);
+            let dir = tempfile::tempdir().unwrap();
+            let registry = Arc::new(Registry::open(dir.path().join("registry.jsonl")).unwrap());
+            let tickets = Arc::new(Tickets::new(Arc::clone(&registry)));
+            let encoded = name.parse::<DeviceName>().unwrap().percent_encoded();
+            let certificate = handshake(&tickets, &format!("icecore:device:{encoded}"));
+            let id = tickets.kept().by_id.keys().next().unwrap().clone();
+            let session = tickets.kept().by_age.values().next().unwrap().session.clone();
+            let comes_back = || {
+                let taken = tickets.take(&id).is_some();
+                assert_eq!((tickets.take(&id), tickets.kept().bytes), (None, 0), "it is good once");
+                tickets.put(id.clone(), session.clone());
+                taken
+            };
+            assert!(!comes_back(), "nobody is enrolled");
+            registry.enrol(enrolment(name, &fingerprint(&certificate))).unwrap();
+            assert!(comes_back());
+            registry.renew(name, &fingerprint(&certificate), "new", 0).unwrap();
+            assert!(!comes_back(), "there is a newer certificate");
+            registry.enrol(enrolment(name, &fingerprint(&certificate))).unwrap();
+            registry.revoke(name, 0).unwrap();
+            assert!(!comes_back(), "it is revoked");
         }
     }
 
-    /// A handshake in memory, by which `tickets` gets one.
-    fn handshake(tickets: &Arc<Tickets>, uri: &str) {
+    #[test]
+    fn a_session_without_a_certificate_of_ours_is_not_resumed() {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = Registry::open(dir.path().join("registry.jsonl")).unwrap();
+        let tickets = Tickets::new(Arc::new(registry));
+        for session in [
+            &b""[..],
+            b"icecore:",
+            b"\0\0\x04\x30\x82\0\0icecore:device:x",
+            b"\xff\xff\xff\x30\x82\xff\xfficecore:",
+        ] {
+            tickets.put(vec![1], session.to_vec());
+            assert_eq!(tickets.take(&[1]), None);
+        }
+    }
+
+    fn enrolment(name: &str, certificate: &str) -> Enrolment {
+        Enrolment {
+            name: name.to_owned(),
+            role: Role::Device,
+            labels: BTreeMap::new(),
+            grants: Vec::new(),
+            certificate: certificate.to_owned(),
+            enrolled_time: 0,
+            renewed_from: None,
+            revoked_time: None,
+        }
+    }
+
+    /// A handshake in memory, by which `tickets` gets one. Returns the client's certificate.
+    fn handshake(tickets: &Arc<Tickets>, uri: &str) -> CertificateDer<'static> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let own = |name: SanType| {
             let mut params = CertificateParams::default();
@@ -214,7 +255,7 @@ mod tests {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
             .with_root_certificates(roots(&server_certificate))
-            .with_client_auth_cert(vec![client_certificate], client_key.into())
+            .with_client_auth_cert(vec![client_certificate.clone()], client_key.into())
             .unwrap();
         let mut server = ServerConnection::new(Arc::new(server)).unwrap();
         let mut client = ClientConnection::new(Arc::new(client), "localhost".try_into().unwrap()).unwrap();
@@ -232,5 +273,6 @@ mod tests {
             client.read_tls(&mut &bytes[..]).unwrap();
             client.process_new_packets().unwrap();
         }
+        client_certificate
     }
 }

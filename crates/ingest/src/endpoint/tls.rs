@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quinn::crypto::rustls::QuicServerConfig;
 use rustls::client::danger::HandshakeSignatureValid;
+use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{StoresServerSessions, WebPkiClientVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
@@ -27,7 +27,7 @@ const MAX_VERIFIED: usize = 65_536;
 pub(super) fn config(
     options: &IngestOptions,
     verified: &Arc<Verified>,
-    tickets: &Arc<Tickets>,
+    tickets: Arc<Tickets>,
 ) -> Result<Arc<QuicServerConfig>, IngestError> {
     let tls = |e: &dyn std::fmt::Display| IngestError::Tls(e.to_string());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -48,7 +48,7 @@ pub(super) fn config(
         .map_err(|e| tls(&e))?;
     config.alpn_protocols = vec![ALPN.to_vec()];
     // Not a ticketer, which would turn 0-RTT off: a ticket that the server keeps can be used once.
-    config.session_storage = Arc::clone(tickets) as Arc<dyn StoresServerSessions>;
+    config.session_storage = tickets;
     config.send_tls13_tickets = 1;
     // QUIC allows this or none; how much may really be sent ahead is the windows' business.
     config.max_early_data_size = u32::MAX;
