@@ -317,3 +317,44 @@ impl State {
 fn close(connection: &Connection, code: Code, message: &str) {
     connection.close(VarInt::from_u32(u32::from(code.number())), message.as_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use icecore_wire::Epoch;
+
+    use super::*;
+    use crate::Role;
+
+    fn session() -> Arc<Session> {
+        let name = "pump".parse().unwrap();
+        Session::new(Identity { role: Role::Device, name, fingerprint: String::new(), expires: 0 })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn batches_wait_so_long_for_their_attach() {
+        let (session, start) = (session(), tokio::time::Instant::now());
+        let error = session.await_attach(1).await.unwrap_err();
+        assert_eq!((error.code(), start.elapsed()), (Code::ProtocolViolation, HELLO_TIMEOUT));
+        assert!(error.to_string().contains("Attach"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_is_not_read_is_not_late() {
+        let session = session();
+        let other = Attachment::new(session.id, 1, "fan".parse().unwrap(), Epoch::from_bytes([0; 16]));
+        session.state().pending.push_back(Submission { from: other, body: Body::Attach });
+        let mut waiting = pin!(session.await_attach(2));
+        let longer = HELLO_TIMEOUT * 5 / 2;
+        assert!(tokio::time::timeout(longer, &mut waiting).await.is_err(), "the writer has no room");
+        // From here on it has the rest of its ten seconds.
+        session.state().pending.clear();
+        session.attaching.notify_waiters();
+        let start = tokio::time::Instant::now();
+        assert_eq!(waiting.await.unwrap_err().code(), Code::ProtocolViolation);
+        assert!(
+            start.elapsed().abs_diff(HELLO_TIMEOUT / 2) < Duration::from_millis(10),
+            "{:?}",
+            start.elapsed()
+        );
+    }
+}
