@@ -10,10 +10,10 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use icecore_wire::DeviceName;
-use quinn::{Endpoint, VarInt};
+use quinn::{Connection, Endpoint, VarInt};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -118,12 +118,19 @@ pub(crate) struct Hub {
     conflicts: ConflictReports,
     /// Who speaks for which device.
     pub(crate) owners: Owners,
-    sessions: Mutex<HashMap<u64, Arc<Session>>>,
+    sessions: Mutex<HashMap<u64, Open>>,
+}
+
+/// A session and the connection that it is on.
+struct Open {
+    session: Arc<Session>,
+    connection: Connection,
 }
 
 impl Hub {
-    pub(crate) fn enter(&self, session: &Arc<Session>) {
-        self.sessions().insert(session.id(), Arc::clone(session));
+    pub(crate) fn enter(&self, session: &Arc<Session>, connection: &Connection) {
+        let open = Open { session: Arc::clone(session), connection: connection.clone() };
+        self.sessions().insert(session.id(), open);
         self.metrics.connections.increment(1);
     }
 
@@ -133,6 +140,15 @@ impl Hub {
             self.owners.release(&device, session.id());
         }
         self.metrics.connections.decrement(1);
+    }
+
+    /// Has `session` speak for `device`; says who lost it by that.
+    pub(crate) fn claim(&self, device: &DeviceName, session: u64) -> Option<Loss> {
+        let datagrams_of = |session: u64| {
+            let connection = self.sessions().get(&session).map(|open| open.connection.clone())?;
+            Some(connection.stats().udp_rx.datagrams)
+        };
+        self.owners.claim(device, session, Instant::now(), datagrams_of)
     }
 
     /// Tells a session that another one speaks for `device` now.
@@ -151,10 +167,10 @@ impl Hub {
     }
 
     fn session(&self, id: u64) -> Option<Arc<Session>> {
-        self.sessions().get(&id).cloned()
+        self.sessions().get(&id).map(|open| Arc::clone(&open.session))
     }
 
-    fn sessions(&self) -> MutexGuard<'_, HashMap<u64, Arc<Session>>> {
+    fn sessions(&self) -> MutexGuard<'_, HashMap<u64, Open>> {
         // Insertions and removals leave the map whole even when a task panics.
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }

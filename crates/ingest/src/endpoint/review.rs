@@ -39,5 +39,5 @@ fn affected(hub: &Hub, changed: &BTreeSet<String>, now: i64) -> Vec<Arc<Session>
         let identity = session.identity();
         identity.has_expired(now) || changed.contains(identity.name.as_str())
     };
-    hub.sessions().values().filter(affected).cloned().collect()
+    hub.sessions().values().map(|open| &open.session).filter(affected).cloned().collect()
 }

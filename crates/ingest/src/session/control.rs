@@ -77,7 +77,7 @@ pub(super) async fn run(hub: Arc<Hub>, connection: Connection, early: EarlyStrea
             }
         },
     };
-    hub.enter(&session);
+    hub.enter(&session, &connection);
     let mut control = Control {
         phase: hub.phase.subscribe(),
         hub,
@@ -200,7 +200,7 @@ impl Control {
         if state.owned.len() >= MAX_OWNED {
             self.disown_ended(state);
         }
-        let loss = self.hub.owners.claim(&device, self.session.id, std::time::Instant::now());
+        let loss = self.hub.claim(&device, self.session.id);
         state.owned.insert(device.clone());
         let from = Attachment::new(self.session.id, alias, device.clone(), epoch);
         state.pending.push_back(Submission { from, body: Body::Attach });

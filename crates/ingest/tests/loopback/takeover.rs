@@ -5,7 +5,8 @@ use std::time::Duration;
 use icecore_ingest::Role;
 use icecore_wire::{ClientEvent, Code};
 
-use crate::client::{Client, batch, schema};
+use crate::client::{Client, batch, config, dial, schema};
+use crate::relay::Relay;
 use crate::server::Server;
 
 /// Expects that the device is lost; returns why, and for how long.
@@ -55,6 +56,23 @@ async fn taking_over_again_and_again_is_a_conflict() {
     server.stop().await.unwrap();
     let found = icecore_ingest::conflicts(&server.data(), "pump").unwrap();
     assert_eq!((found.len(), found[0].code.as_str(), found[0].count), (1, "identity_conflict", 1));
+}
+
+#[tokio::test]
+async fn a_device_that_comes_back_from_dead_connections_is_in_no_conflict() {
+    let server = Server::start();
+    let config = config(&server.authority, &server.enrol(Role::Device, "pump", &[]));
+    let mut dead = Vec::new();
+    for _ in 0..6 {
+        let relay = Relay::start(server.address, true).await;
+        let (endpoint, connecting) = dial(&config, relay.address);
+        let mut client = Client::over(endpoint, connecting.await.unwrap()).await;
+        client.attach("pump", 1).await;
+        // The path goes with the relay: nothing is heard of the connection again, not even that it has ended.
+        dead.push(client);
+    }
+    assert_eq!(server.counts.total("icecore_takeovers_total"), 5);
+    assert_eq!(server.counts.total("icecore_identity_conflicts_total"), 0);
 }
 
 #[tokio::test]
