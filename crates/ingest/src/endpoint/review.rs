@@ -12,6 +12,7 @@ use crate::writer::wall_time;
 
 /// How often the registry is looked at: twice within the second in which a revocation is to take effect.
 const EVERY: Duration = Duration::from_millis(500);
+const _: () = assert!(2 * EVERY.as_millis() <= 1_000);
 
 /// Ends sessions whose identity was revoked, enrolled anew or has expired, and refuses devices whose grant is gone.
 pub(super) async fn review_all(hub: Arc<Hub>) {
