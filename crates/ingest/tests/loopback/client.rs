@@ -142,6 +142,12 @@ impl Client {
         self.batches.send(alias, schema, payload).await;
     }
 
+    /// Ends the batch stream, and waits until the server's endpoint has all of it.
+    pub(crate) async fn finish(&mut self) {
+        self.batches.stream.finish().unwrap();
+        self.batches.stream.stopped().await.unwrap();
+    }
+
     /// Waits until these sequences are acked as durable.
     pub(crate) async fn acked(&mut self, alias: u32, wanted: std::ops::Range<u64>) {
         let mut acked = icecore_wire::SequenceRanges::new();
