@@ -72,7 +72,8 @@ impl Channel {
         link: &Arc<Link>,
     ) -> Arc<Self> {
         let clock = &link.clock;
-        clock.recall(rebases.boots.get(&clock.boot()).map(|rebase| rebase.offset), rebases.server_time);
+        let of_present = rebases.boots.get(&clock.boot()).filter(|rebase| !rebase.uncertain);
+        clock.recall(of_present.map(|rebase| rebase.offset), rebases.server_time);
         let mut outbox = outbox.with_clock(clock.boot(), rebases);
         outbox.clock_known(clock);
         let newest = outbox.queues().last().map(|queue| (queue.epoch, queue.next_sequence));

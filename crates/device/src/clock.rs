@@ -24,7 +24,8 @@ pub enum Clock {
     /// clock, known from the first connection in this boot on.
     ///
     /// What is recorded before it is known waits, and is set right when it is. What an earlier boot left without ever
-    /// having learned it is sent as `time_uncertain`, with times that are surely not too late.
+    /// having learned it is sent as `time_uncertain`, with times that are surely not too late; and so is what is recorded
+    /// while the server's clock shows a time before `not_before`, and so has to be wrong.
     Uptime {
         /// A time that has surely passed, such as when the firmware was built; nanoseconds since the Unix epoch.
         not_before: i64,
@@ -109,6 +110,8 @@ pub(crate) struct DeviceClock {
 struct Known {
     /// Unix time at uptime 0, in this boot.
     offset: Option<i64>,
+    /// The least that it can be: no better was to be had of a server whose own clock is wrong.
+    least_offset: Option<i64>,
     /// The newest time that a server is known to have had.
     server_time: i64,
 }
@@ -156,6 +159,11 @@ impl DeviceClock {
         }
     }
 
+    /// The least that Unix time at uptime 0 can be, where a server was heard and nothing better is known.
+    pub(crate) fn least_offset(&self) -> Option<i64> {
+        self.known().least_offset
+    }
+
     /// Unix time at uptime 0, if it is known.
     pub(crate) fn offset(&self) -> Option<i64> {
         match self.clock {
@@ -179,10 +187,15 @@ impl DeviceClock {
     /// The server said its time, `delay` ago.
     pub(crate) fn heard(&self, server_time: i64, delay: Duration) {
         let Some(not_before) = self.not_before() else { return };
-        // A server that lives before that has no clock either, but is the best there is: nothing waits for ever.
-        let now = server_time.saturating_add(nanoseconds(delay)).max(not_before);
-        let offset = now.saturating_sub(self.uptime());
-        *self.known() = Known { offset: Some(offset), server_time: now };
+        let (now, uptime) = (server_time.saturating_add(nanoseconds(delay)), self.uptime());
+        let mut known = self.known();
+        if now >= not_before {
+            *known = Known { offset: Some(now.saturating_sub(uptime)), least_offset: None, server_time: now };
+        } else if known.offset.is_none() {
+            // It has no clock either. Nothing waits for ever, and nothing is stamped as if the time were known.
+            let least = not_before.max(known.server_time).saturating_sub(uptime);
+            known.least_offset = known.least_offset.max(Some(least));
+        }
     }
 }
 
@@ -226,10 +239,15 @@ mod tests {
         clock.recall(None, BUILT + 5_000_000_000);
         assert_eq!(seconds(&clock), 1_700_000_005, "the last server's time, kept in the spool");
         clock.heard(1, Duration::ZERO);
-        assert!(matches!(clock.stamp(), Stamp::Time(now) if now >= BUILT), "that server has no clock either");
+        assert!(clock.stamp().is_uptime() && clock.offset().is_none(), "that server has no clock either");
+        let at_least = clock.least_offset().unwrap() + clock.uptime() - BUILT;
+        assert!((5_000_000_000..6_000_000_000).contains(&at_least), "{at_least}");
         clock.heard(BUILT + 60_000_000_000, Duration::from_secs(1));
         let Stamp::Time(now) = clock.stamp() else { panic!("the time is known") };
         assert!((61..70).contains(&((now - BUILT) / 1_000_000_000)), "{now}");
+        assert_eq!(clock.least_offset(), None);
+        clock.heard(1, Duration::ZERO);
+        assert!(matches!(clock.stamp(), Stamp::Time(later) if later >= now), "what is known stays known");
         assert!((1_700_000_061..1_700_000_070).contains(&seconds(&clock)));
     }
 

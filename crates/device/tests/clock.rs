@@ -253,6 +253,33 @@ fn the_last_known_time_is_kept_for_the_next_boot() {
 }
 
 #[test]
+fn a_server_with_a_clock_that_must_be_wrong_makes_no_time_certain() {
+    let bench = Bench::new();
+    bench.server.faults().server_time = BUILT - 1_000 * SECOND;
+    runtime().block_on(async {
+        bench.hands.set(1, 10);
+        let device = bench.device();
+        let mut events = device.events(100);
+        let mut recorder = recorder(&device);
+        for uptime in [10, 11] {
+            bench.hands.set(1, uptime);
+            recorder.record(&[Value::U64(uptime)]).await.unwrap();
+            device.flush(Level::Durable, PATIENCE).await.unwrap();
+        }
+        // Somebody sets the server's clock.
+        bench.server.faults().server_time = NOW;
+        bench.hands.set(1, 60);
+        bench.server.hang_up();
+        while !matches!(events.next().await.unwrap(), Event::Disconnected { .. }) {}
+        while !matches!(events.next().await.unwrap(), Event::Attached { .. }) {}
+        recorder.record(&[Value::U64(60)]).await.unwrap();
+        device.close(PATIENCE).await.unwrap();
+    });
+    let expected = [(10, BUILT, true), (11, BUILT + SECOND, true), (60, NOW, false)];
+    assert_times(&bench.stored(), &expected);
+}
+
+#[test]
 fn certificates_are_judged_by_the_best_clock_there_is() {
     let bench = Bench::new();
     bench.hands.set(1, 1);

@@ -14,7 +14,7 @@ use crate::clock::{Boot, DeviceClock};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rebase {
     pub(crate) offset: i64,
-    /// The offset is a lower bound: the boot ended before it was known.
+    /// The offset is a lower bound: the boot ended before it was known, or the server did not know better.
     pub(crate) uncertain: bool,
 }
 
@@ -34,7 +34,9 @@ impl Rebases {
     /// Decides the offsets of all boots that have none, now that the clock is known. `None` when there is nothing new to
     /// keep.
     pub(crate) fn decide(&self, queues: &[EpochQueue], clock: &DeviceClock) -> Option<Self> {
-        let (offset, server_time) = (clock.offset()?, clock.server_time());
+        let known = clock.offset().map(|offset| Rebase { offset, uncertain: false });
+        let least = || clock.least_offset().map(|offset| Rebase { offset, uncertain: true });
+        let (of_present, server_time) = (known.or_else(least)?, clock.server_time());
         let mut decided = Self { server_time: self.server_time, boots: BTreeMap::new() };
         for queue in queues {
             let Some(boot) = queue.boot else { continue };
@@ -44,7 +46,7 @@ impl Rebases {
                 continue;
             }
             let rebase = if present {
-                Rebase { offset, uncertain: false }
+                of_present
             } else {
                 let not_before = clock.not_before().unwrap_or(0);
                 Rebase { offset: not_before.max(self.server_time), uncertain: true }
