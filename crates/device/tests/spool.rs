@@ -63,6 +63,57 @@ fn spool_files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Makes of a spool file what it would be if it had been begun before files said in which boot: its first frame, 16 bytes
+/// and a payload of 56, ends 16 bytes earlier.
+fn without_a_boot(file: &Path) {
+    let bytes = fs::read(file).unwrap();
+    let (mut header, payload, rest) = (bytes[..16].to_vec(), &bytes[16..56], &bytes[16 + 64..]);
+    assert_eq!(header[4..8], 56_u32.to_le_bytes());
+    header[4..8].copy_from_slice(&40_u32.to_le_bytes());
+    // Over epoch and number, which the payload ends with, and the frame.
+    let summed = [&payload[16..40], &header[..8], payload].concat();
+    header[8..12].copy_from_slice(&crc32c::crc32c(&summed).to_le_bytes());
+    fs::write(file, [&header[..], payload, &[0; 8], rest].concat()).unwrap();
+}
+
+#[test]
+fn a_spool_of_before_boot_ids_is_delivered_and_begins_an_epoch() {
+    let mut server = FakeServer::start();
+    server.kill();
+    let dir = tempfile::tempdir().unwrap();
+    killed_after(config(&server), dir.path(), 0..30);
+    without_a_boot(&spool_files(dir.path())[0]);
+    server.revive();
+    runtime().block_on(async {
+        let device = Device::connect(config(&server), spool(dir.path(), PLENTY)).unwrap();
+        record(&device, 0..20).await;
+        device.close(PATIENCE).await.unwrap();
+    });
+    let mut stored = server.stored("a");
+    stored.sort_unstable_by_key(SequenceRanges::count);
+    assert_eq!(stored, [SequenceRanges::from(0..20), SequenceRanges::from(0..30)]);
+}
+
+#[test]
+fn a_wiped_spool_begins_an_epoch_and_what_is_new_is_stored() {
+    let server = FakeServer::start();
+    let dir = tempfile::tempdir().unwrap();
+    for (lives, rows) in [(1, 0..30), (2, 0..20)] {
+        runtime().block_on(async {
+            let device = Device::connect(config(&server), spool(dir.path(), PLENTY)).unwrap();
+            record(&device, rows).await;
+            device.close(PATIENCE).await.unwrap();
+        });
+        assert_eq!(server.stored("a").len(), lives);
+        for entry in fs::read_dir(dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+        }
+    }
+    assert_eq!(server.stored("a"), [SequenceRanges::from(0..30), SequenceRanges::from(0..20)]);
+    assert_eq!(server.memory().duplicates, 0);
+}
+
 #[test]
 fn a_killed_device_delivers_under_the_old_epoch_and_records_under_a_new_one() {
     let mut server = FakeServer::start();
