@@ -166,7 +166,9 @@ impl Contents {
             };
             ensure!(batch.position == position, "position {position} is followed by {}", batch.position);
             position += u64::from(batch.count);
-            let stored = there.store(range, Digest::of(&batch.payload));
+            let is_as_it_came = batch.position >= reader.sealed_to();
+            let digest = if is_as_it_came { Digest::of(&batch.payload) } else { batch.digest };
+            let stored = there.store(range, digest);
             stored.with_context(|| format!("{} {}", source.device, source.epoch))?;
         }
         Ok(contents)

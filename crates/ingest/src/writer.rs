@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use icecore_log::{Disk, LogError, RealDisk, Recovery};
+use icecore_log::{Disk, LogError, RealDisk, Recovery, Sealer};
 use tokio::sync::{mpsc, watch};
 
 pub use self::core::Core;
@@ -119,6 +119,7 @@ pub struct Writer {
     health: watch::Receiver<Health>,
     durable_position: Arc<AtomicU64>,
     recovery: Recovery,
+    sealer: Sealer,
     threads: Threads,
 }
 
@@ -160,6 +161,7 @@ impl Writer {
         let (answers_out, answers) = mpsc::unbounded_channel();
         let (health_out, health) = watch::channel(Health::Running);
         let conflicts = quarantine.reports();
+        let sealer = committer.sealer();
         let parts = threads::Parts {
             core,
             committer,
@@ -176,7 +178,7 @@ impl Writer {
         };
         let threads = Threads::start(parts).map_err(StartError::Thread)?;
         let handle = WriterHandle { inbox: Arc::clone(&inbox), answers, health: health.clone(), conflicts };
-        Ok((Self { inbox, health, durable_position, recovery, threads }, handle))
+        Ok((Self { inbox, health, durable_position, recovery, sealer, threads }, handle))
     }
 
     /// How the writer is doing. Changes are worth waking up for: [`Health::Failed`] wants the process to end.
@@ -195,6 +197,12 @@ impl Writer {
     #[must_use]
     pub fn recovery(&self) -> &Recovery {
         &self.recovery
+    }
+
+    /// What seals the finished segments of the log, on a thread of the caller's. It holds the log's lock.
+    #[must_use]
+    pub fn sealer(&self) -> Sealer {
+        self.sealer.clone()
     }
 
     /// Takes no more submissions, commits what was submitted, closes the log and joins the threads; returns the

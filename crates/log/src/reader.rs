@@ -168,6 +168,12 @@ impl LogReader {
             .map(|segment| (segment.id, &segment.child))
     }
 
+    /// Events before this position are sealed: the payloads of their batches may have been made anew, of the same rows.
+    #[must_use]
+    pub fn sealed_to(&self) -> u64 {
+        self.segments.manifests.last().map_or(0, |newest| newest.positions.end)
+    }
+
     /// The positions this view holds.
     #[must_use]
     pub fn positions(&self) -> Range<u64> {

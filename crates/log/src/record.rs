@@ -49,9 +49,9 @@ pub struct StoredBatch {
     pub position: u64,
     /// When its block was cut, in nanoseconds since the Unix epoch.
     pub received: i64,
-    /// The digest of `payload`.
+    /// The digest of the payload as it came.
     pub digest: Digest,
-    /// The batch as it came.
+    /// The batch as it came; from a sealed segment, made anew of the same rows, unless they do not fit a plain payload.
     pub payload: Payload,
     /// Whether the device had compressed it, so that the log did not.
     pub compressed: bool,

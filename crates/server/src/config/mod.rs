@@ -6,10 +6,13 @@ mod document;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use bytesize::ByteSize;
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::instant;
 
 /// What `icecore init` writes: every key with its default and what it means.
 pub(crate) const COMMENTED: &str = include_str!("../../../../config/icecore.toml");
@@ -25,6 +28,7 @@ pub(crate) struct Config {
     pub(crate) data: Data,
     pub(crate) tls: Tls,
     pub(crate) log: Log,
+    pub(crate) seal: Seal,
     pub(crate) limits: Limits,
 }
 
@@ -63,6 +67,16 @@ pub(crate) struct Log {
     pub(crate) segment: ByteSize,
     #[serde(deserialize_with = "compression_level")]
     pub(crate) compression: i32,
+}
+
+/// When finished segments of the hot log become sealed ones.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Seal {
+    #[serde(deserialize_with = "duration", serialize_with = "as_text")]
+    pub(crate) after: Duration,
+    #[serde(deserialize_with = "size")]
+    pub(crate) backlog: ByteSize,
 }
 
 /// How much devices and gateways may send a second; 0 = no limit.
@@ -107,6 +121,12 @@ impl Default for Log {
     }
 }
 
+impl Default for Seal {
+    fn default() -> Self {
+        Self { after: Duration::from_hours(1), backlog: ByteSize::gib(4) }
+    }
+}
+
 impl Config {
     /// Reads `file`, applies the environment of this process and makes paths relative to the file's directory.
     pub(crate) fn load(file: &Path) -> anyhow::Result<Self> {
@@ -141,6 +161,14 @@ fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error
             text.parse().map_err(expected)
         }
     }
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    instant::parse_duration(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+}
+
+fn as_text<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{}s", duration.as_secs_f64()))
 }
 
 /// zstd accepts −131072 to 22; beyond 19 it needs memory out of proportion, below −50 nothing gets faster.

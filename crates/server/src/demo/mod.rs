@@ -138,7 +138,7 @@ impl Progress {
 fn prove(stage: &Stage, acked: &Acked) -> Result<()> {
     println!("acked:  {} batches with {} events", count(acked.batches()), count(acked.events()));
     let log = LogReader::open(Arc::new(RealDisk), stage.data())?;
-    let proof = Proof::of(log.scan(Scan::default()), acked)?;
+    let proof = Proof::of(log.scan(Scan::default()), log.sealed_to(), acked)?;
     println!("stored: {} batches with {} events", count(proof.stored_batches), count(proof.stored_events));
     if proof.holds() {
         println!(

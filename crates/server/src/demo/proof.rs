@@ -22,6 +22,7 @@ pub(super) struct Proof {
     pub(super) stored_batches: u64,
     /// Events in the log.
     pub(super) stored_events: u64,
+    sealed_to: u64,
     broken: u64,
     examples: Vec<Broken>,
 }
@@ -40,15 +41,17 @@ pub(super) enum Broken {
 }
 
 impl Proof {
-    /// Compares the log's `records` with what was `acked`.
+    /// Compares the log's `records` with what was `acked`. Before the position `sealed_to` payloads may have been made anew, so
+    /// that their digests are those which the log keeps.
     ///
     /// # Errors
     /// When the log cannot be read to its end.
     pub(super) fn of(
         records: impl Iterator<Item = Result<Record, LogError>>,
+        sealed_to: u64,
         acked: &Acked,
     ) -> Result<Self, LogError> {
-        let mut proof = Self::default();
+        let mut proof = Self { sealed_to, ..Self::default() };
         let mut accounts: Accounts =
             acked.sources().map(|(source, batches)| (source.clone(), Account::new(batches))).collect();
         for record in records {
@@ -86,7 +89,7 @@ impl Proof {
             Record::Batch(batch) => {
                 self.stored_batches += 1;
                 self.stored_events += u64::from(batch.count);
-                if let Some(broken) = account(accounts, &batch.source).stored(&batch) {
+                if let Some(broken) = account(accounts, &batch.source).stored(&batch, self.sealed_to) {
                     self.report(broken);
                 }
             }
@@ -127,14 +130,15 @@ impl Account {
     }
 
     /// Enters a batch of the log; returns what is wrong with it.
-    fn stored(&mut self, batch: &StoredBatch) -> Option<Broken> {
+    fn stored(&mut self, batch: &StoredBatch, sealed_to: u64) -> Option<Broken> {
         let sequences = batch.first_sequence..batch.first_sequence + u64::from(batch.count);
         let (device, epoch) = (batch.source.device.clone(), batch.source.epoch);
         if self.stored.overlaps(&sequences) {
             return Some(Broken::Repeated { device, epoch, sequences, position: batch.position });
         }
         self.stored.insert(sequences.clone());
-        let found = AckedBatch { sequences: sequences.clone(), digest: Digest::of(&batch.payload) };
+        let digest = if batch.position < sealed_to { batch.digest } else { Digest::of(&batch.payload) };
+        let found = AckedBatch { sequences: sequences.clone(), digest };
         // A batch may be durable without its ack having arrived; that one is owed to nobody.
         let owed = self.owed.remove(&batch.first_sequence)?;
         (owed != found).then_some(Broken::Altered { device, epoch, sequences })
@@ -228,7 +232,7 @@ mod tests {
     }
 
     fn first_broken(records: Vec<Result<Record, LogError>>, acked: &Acked) -> Broken {
-        let mut proof = Proof::of(records.into_iter(), acked).unwrap();
+        let mut proof = Proof::of(records.into_iter(), 0, acked).unwrap();
         assert!(!proof.holds());
         proof.examples.remove(0)
     }
@@ -238,7 +242,7 @@ mod tests {
         let acked = acked(&[(0..10, b"a"), (15..20, b"b")]);
         let records =
             vec![stored(0..10, b"a"), dropped(10..15), stored(15..20, b"b"), stored(20..21, b"unacked")];
-        let proof = Proof::of(records.into_iter(), &acked).unwrap();
+        let proof = Proof::of(records.into_iter(), 0, &acked).unwrap();
         assert!(proof.holds(), "{:?}", proof.examples);
         assert_eq!((proof.stored_batches, proof.stored_events), (3, 16));
     }

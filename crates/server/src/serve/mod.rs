@@ -3,7 +3,9 @@
 //! QUIC runs on a runtime of one thread, this one; the log's writer has threads of its own; HTTP has a thread and a
 //! runtime of its own, so that a scrape never takes a turn of ingestion's.
 
+mod classes;
 mod http;
+mod sealing;
 
 use std::fs;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use icecore_ingest::{
     Health, Ingest, IngestOptions, Issuer, Rate, RateLimits, Registry, StartError, Writer, WriterOptions,
 };
 use icecore_log::{LogError, Recovery};
+use icecore_tier::policy::PolicySet;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -21,7 +24,12 @@ use tracing::{error, info, warn};
 use crate::certificates::Authority;
 use crate::cli::ServeArgs;
 use crate::config::{Config, Limits, Tls};
+use classes::Classes;
 use http::Stage;
+use sealing::SealThread;
+
+/// The policies before any were applied: they keep everything.
+const DEFAULT_POLICIES: &str = include_str!("../../../../config/retention.toml");
 
 /// How long a stopping server waits for devices to take their last acks.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -34,16 +42,19 @@ pub(crate) fn run(args: &ServeArgs, config: &Config) -> anyhow::Result<()> {
     let metrics = http::install_metrics()?;
     fs::create_dir_all(&config.data.dir)
         .with_context(|| format!("cannot create {}", config.data.dir.display()))?;
-    let registry = Registry::open(config.data.dir.join("registry.jsonl"))?;
+    let registry = Arc::new(Registry::open(config.data.dir.join("registry.jsonl"))?);
     let (writer, handle) =
         Writer::start(&config.data.dir, writer_options(args, config)).map_err(with_way_out)?;
     tell_recovery(writer.recovery());
+    let classes =
+        Arc::new(Classes::new(PolicySet::parse("the default", DEFAULT_POLICIES)?, Arc::clone(&registry)));
+    let sealing = SealThread::start(writer.sealer(), classes, config.seal.clone())?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let stopped = runtime.block_on(async {
         // Signals are caught before anybody is told that the server is ready.
         let mut signals = Signals::catch()?;
-        let ingest = Ingest::start(&ingest_options(config)?, Arc::new(registry), handle)?;
+        let ingest = Ingest::start(&ingest_options(config)?, registry, handle)?;
         let (stage, stages) = watch::channel(Stage::Ready);
         let http = http::start(config.listen.http, metrics, writer.health(), stages)?;
         info!(
@@ -72,6 +83,7 @@ pub(crate) fn run(args: &ServeArgs, config: &Config) -> anyhow::Result<()> {
             }
         }
     });
+    sealing.stop();
     // Whatever still waits for a disk must not keep the process from ending.
     runtime.shutdown_background();
     stopped

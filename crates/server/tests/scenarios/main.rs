@@ -15,6 +15,7 @@ mod interrupted_send;
 mod many_devices;
 mod resend;
 mod revocation;
+mod sealing;
 mod send_failures;
 mod serving;
 mod shared_data;
