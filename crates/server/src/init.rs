@@ -8,14 +8,15 @@ use anyhow::{Context, bail};
 
 use crate::certificates::{Authority, write_public, write_secret};
 use crate::cli::InitArgs;
-use crate::config::{COMMENTED, Tls};
+use crate::config::{COMMENTED, RETENTION, Tier, Tls};
 
 /// Creates everything a server needs in `args.dir`, and nothing if any of it exists there.
 pub(crate) fn run(args: &InitArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let at = |path: &Path| args.dir.join(path);
     let config = at(Path::new("icecore.toml"));
+    let retention = at(&Tier::default().policies);
     let Tls { ca, ca_key, certificate, key } = Tls::default();
-    for path in [&config, &at(&ca), &at(&ca_key), &at(&certificate), &at(&key)] {
+    for path in [&config, &retention, &at(&ca), &at(&ca_key), &at(&certificate), &at(&key)] {
         if path.exists() {
             bail!("{} exists already; nothing was changed", path.display());
         }
@@ -29,6 +30,7 @@ pub(crate) fn run(args: &InitArgs, out: &mut impl Write) -> anyhow::Result<()> {
     write_secret(&at(&ca_key), &stored.key)?;
     write_public(&at(&certificate), &server.certificate)?;
     write_secret(&at(&key), &server.key)?;
+    write_public(&retention, RETENTION)?;
     write_public(&config, COMMENTED)?;
 
     writeln!(

@@ -3,19 +3,24 @@
 //! Every mistake is an error that names its place: file, line and column, or the environment variable.
 
 mod document;
+mod tiers;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::instant;
+pub(crate) use tiers::{Store, Tier};
 
 /// What `icecore init` writes: every key with its default and what it means.
 pub(crate) const COMMENTED: &str = include_str!("../../../../config/icecore.toml");
+/// The retention policies that it writes beside, and those that apply before any were applied: everything is kept.
+pub(crate) const RETENTION: &str = include_str!("../../../../config/retention.toml");
 
 /// Begins the name of an environment variable that overrides a key: `ICECORE__LISTEN__QUIC`.
 const ENVIRONMENT_PREFIX: &str = "ICECORE__";
@@ -30,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     pub(crate) seal: Seal,
     pub(crate) limits: Limits,
+    pub(crate) tier: Tier,
+    pub(crate) store: BTreeMap<String, Store>,
 }
 
 /// Addresses the server listens on.
@@ -45,7 +52,7 @@ pub(crate) struct Listen {
 #[serde(default)]
 pub(crate) struct Data {
     pub(crate) dir: PathBuf,
-    #[serde(deserialize_with = "size")]
+    #[serde(deserialize_with = "size", serialize_with = "as_bytes")]
     pub(crate) reserve: ByteSize,
 }
 
@@ -63,7 +70,7 @@ pub(crate) struct Tls {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub(crate) struct Log {
-    #[serde(deserialize_with = "size")]
+    #[serde(deserialize_with = "size", serialize_with = "as_bytes")]
     pub(crate) segment: ByteSize,
     #[serde(deserialize_with = "compression_level")]
     pub(crate) compression: i32,
@@ -75,7 +82,7 @@ pub(crate) struct Log {
 pub(crate) struct Seal {
     #[serde(deserialize_with = "duration", serialize_with = "as_text")]
     pub(crate) after: Duration,
-    #[serde(deserialize_with = "size")]
+    #[serde(deserialize_with = "size", serialize_with = "as_bytes")]
     pub(crate) backlog: ByteSize,
 }
 
@@ -84,10 +91,10 @@ pub(crate) struct Seal {
 #[serde(default)]
 pub(crate) struct Limits {
     pub(crate) device_events: u64,
-    #[serde(deserialize_with = "size")]
+    #[serde(deserialize_with = "size", serialize_with = "as_bytes")]
     pub(crate) device_bytes: ByteSize,
     pub(crate) gateway_events: u64,
-    #[serde(deserialize_with = "size")]
+    #[serde(deserialize_with = "size", serialize_with = "as_bytes")]
     pub(crate) gateway_bytes: ByteSize,
 }
 
@@ -135,12 +142,18 @@ impl Config {
         })?;
         let overrides = std::env::vars().filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX));
         let config = document::read(&file.display().to_string(), &text, overrides)?;
+        config.tier.journal(&config.store).map_err(|wrong| anyhow!("{}: {wrong}", file.display()))?;
         Ok(config.relative_to(file.parent().unwrap_or(Path::new(""))))
+    }
+
+    /// Which of the stores has the journal and the manifests; `None` where there are no stores.
+    pub(crate) fn journal(&self) -> Option<&str> {
+        self.tier.journal(&self.store).expect("checked when it was loaded")
     }
 
     fn relative_to(mut self, directory: &Path) -> Self {
         let Tls { ca, ca_key, certificate, key } = &mut self.tls;
-        for path in [&mut self.data.dir, ca, ca_key, certificate, key] {
+        for path in [&mut self.data.dir, ca, ca_key, certificate, key, &mut self.tier.policies] {
             *path = directory.join(&path);
         }
         self
@@ -161,6 +174,11 @@ fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error
             text.parse().map_err(expected)
         }
     }
+}
+
+/// Exactly: the text of a [`ByteSize`] is rounded.
+fn as_bytes<S: Serializer>(size: &ByteSize, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(size.as_u64())
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -189,7 +207,8 @@ mod tests {
     fn the_commented_file_holds_exactly_the_defaults() {
         let written = document::read("icecore.toml", COMMENTED, []).unwrap();
         assert_eq!(written, Config::default());
-        let keys = |text: &str| text.lines().filter(|line| line.contains(" = ")).count();
+        let is_key = |line: &&str| line.contains(" = ") && !line.starts_with('#');
+        let keys = |text: &str| text.lines().filter(is_key).count();
         let every_key = toml::to_string(&Config::default()).unwrap();
         assert_eq!(keys(COMMENTED), keys(&every_key), "a key is missing from config/icecore.toml");
     }
