@@ -1,5 +1,7 @@
 //! The command line. Values are parsed into domain types here, so that no command sees a raw flag.
 
+mod tiers;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use icecore_wire::{DeviceName, Glob};
 
 use crate::demo::DemoArgs;
 use crate::instant;
+pub(crate) use tiers::{PlanArgs, RetentionCommand, SegmentsCommand, VerifyArgs};
 
 /// Durable, replayable telemetry storage for device fleets.
 #[derive(Debug, Parser)]
@@ -47,6 +50,12 @@ pub(crate) enum Command {
     Send(SendArgs),
     /// Read events back in order, with or without a running server.
     Replay(ReplayArgs),
+    /// Retention policies: what they apply to, and what they would do.
+    #[command(subcommand)]
+    Retention(RetentionCommand),
+    /// Sealed segments: where they are, and whether they are whole.
+    #[command(subcommand)]
+    Segments(SegmentsCommand),
     /// Show what the server is doing and how long its disk will last.
     Status,
     /// See it all work: a server, a fleet, a crash in the middle, and the proof that nothing was lost.

@@ -14,10 +14,13 @@ mod init;
 mod instant;
 mod logging;
 mod replay;
+mod retention;
+mod segments;
 mod send;
 mod serve;
 mod status;
 mod table;
+mod tiers;
 
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
@@ -69,6 +72,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
             Some(data) => replay::run(args, data),
             None => replay::run(args, &config()?.data.dir),
         },
+        Command::Retention(command) => retention::run(command, &config()?, &mut out()),
+        Command::Segments(command) => segments::run(command, &config()?, &mut out()),
         Command::Demo(args) => demo::run(args),
         Command::Status => status::run(&config()?, &mut out()),
     }

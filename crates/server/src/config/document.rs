@@ -32,9 +32,12 @@ pub(super) fn read(
         config = override_key(&config, &known, &variable, &value)?;
     }
     if let Some(name) = config.store.iter().find(|(_, store)| store.url.is_empty()).map(|(name, _)| name) {
-        let message = format!("[{STORES}.{name}] lacks url: write url = \"s3://bucket/prefix\" or url = \"file:///directory\"");
+        let message = format!(
+            "[{STORES}.{name}] lacks url: write url = \"s3://bucket/prefix\" or url = \"file:///directory\""
+        );
         let stores = document.get_ref().get(STORES).and_then(|stores| stores.get_ref().as_table());
-        let place = stores.and_then(|stores| stores.keys().find(|key| key.get_ref() == name)).map(Spanned::span);
+        let place =
+            stores.and_then(|stores| stores.keys().find(|key| key.get_ref() == name)).map(Spanned::span);
         return Err(at(place.unwrap_or_default(), message));
     }
     Ok(config)
@@ -174,14 +177,18 @@ mod tests {
                 "[store.cold]\nurl = \"file:///a\"\nuri = 1\n",
                 "ice.toml:3:1: unknown key uri in [store.cold]; did you mean url?",
             ),
-            ("[tier]\noff_peak = \"night\"\n", "ice.toml:2:12: expected a time of the day in UTC such as \"01:00-05:30\", not \"night\"; or \"any\""),
+            (
+                "[tier]\noff_peak = \"night\"\n",
+                "ice.toml:2:12: expected a time of the day in UTC such as \"01:00-05:30\", not \"night\"; or \"any\"",
+            ),
         ];
         for (text, expected) in cases {
             assert_eq!(error(text, &[]), expected);
         }
         let no_url = error("[store.cold]\nbandwidth = \"1MB\"\n", &[]);
         assert!(no_url.starts_with("ice.toml:1:8: [store.cold] lacks url: write "), "{no_url}");
-        let no_such_price = error("[store.cold]\nurl = \"file:///a\"\nprices = { usual = { gb = 1 } }\n", &[]);
+        let no_such_price =
+            error("[store.cold]\nurl = \"file:///a\"\nprices = { usual = { gb = 1 } }\n", &[]);
         assert!(no_such_price.starts_with("ice.toml:3:22: unknown field `gb`"), "{no_such_price}");
         assert!(error("[data\n", &[]).starts_with("ice.toml:1:6: "), "{}", error("[data\n", &[]));
         assert!(error("[data]\nx-y-z = 1\n", &[]).ends_with("known are dir, reserve"));

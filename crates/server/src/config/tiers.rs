@@ -66,7 +66,9 @@ impl Tier {
             }
             (named, _) if stores.contains_key(named) => Ok(Some(named)),
             (named, 0) => Err(format!("[tier] journal is {named:?}, but there is no [store.{named}]")),
-            (named, _) => Err(format!("[tier] journal is {named:?}, which is none of the stores: {}", names())),
+            (named, _) => {
+                Err(format!("[tier] journal is {named:?}, which is none of the stores: {}", names()))
+            }
         }
     }
 }

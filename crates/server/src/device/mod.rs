@@ -33,7 +33,7 @@ pub(crate) fn run(command: &DeviceCommand, config: &Config, out: &mut impl Write
 }
 
 /// The registry of the data directory.
-fn registry(config: &Config) -> anyhow::Result<Registry> {
+pub(crate) fn registry(config: &Config) -> anyhow::Result<Registry> {
     Ok(Registry::open(config.data.dir.join("registry.jsonl"))?)
 }
 

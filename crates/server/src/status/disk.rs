@@ -21,10 +21,16 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn of(data: &Path) -> anyhow::Result<Self> {
         let context = || format!("cannot look at the data directory {}", data.display());
-        let space = rustix::fs::statvfs(data).with_context(context)?;
         let used = allocated(data).with_context(context)?;
-        Ok(Self { used, free: space.f_bavail * space.f_frsize })
+        Ok(Self { used, free: free(data)? })
     }
+}
+
+/// Bytes free for this user on the data directory's file system.
+pub(crate) fn free(data: &Path) -> anyhow::Result<u64> {
+    let context = || format!("cannot look at the data directory {}", data.display());
+    let space = rustix::fs::statvfs(data).with_context(context)?;
+    Ok(space.f_bavail * space.f_frsize)
 }
 
 /// Bytes allocated to everything below `directory`. What disappears on the way counts as gone.

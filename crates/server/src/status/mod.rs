@@ -1,6 +1,6 @@
 //! `icecore status`: one screen about the server and its disk.
 
-mod disk;
+pub(crate) mod disk;
 mod scrape;
 
 use std::io::Write;

@@ -1,0 +1,17 @@
+//! `icecore retention`: policies before they apply, and what they would do.
+
+mod check;
+mod plan;
+
+use std::io::Write;
+
+use crate::cli::RetentionCommand;
+use crate::config::Config;
+
+/// Runs one of the commands.
+pub(crate) fn run(command: &RetentionCommand, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
+    match command {
+        RetentionCommand::Check { file } => check::run(file, config, out),
+        RetentionCommand::Plan(args) => plan::run(args, config, out),
+    }
+}

@@ -1,0 +1,154 @@
+//! `icecore retention plan`: the planner that the worker obeys, asked beside it.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use icecore_ingest::LabelHistory;
+use icecore_tier::catalog::{Catalog, Deletions, View};
+use icecore_tier::plan::{Action, Books, Day, Kind, Moment, Plan, Prices, Rehearsal};
+use icecore_tier::policy::PolicySet;
+use serde_json::{Value, json};
+
+use crate::cli::PlanArgs;
+use crate::config::Config;
+use crate::device::registry;
+use crate::instant::{self, display_seconds};
+use crate::status::disk;
+use crate::tiers::{self, InForce};
+
+/// Days back over which is measured how much new data comes.
+const MEASURED_DAYS: u32 = 7;
+
+pub(super) fn run(args: &PlanArgs, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
+    let view = Catalog::read(&config.data.dir)?.view()?;
+    let labels = registry(config)?.labels();
+    let in_force = InForce::of(&view)?;
+    let proposed =
+        args.policy.as_deref().map(tiers::read_policies).transpose()?.map(|(_, policies)| policies);
+    let policies = proposed.as_ref().unwrap_or(&in_force.policies);
+    let mut books = books(&view, policies, proposed.is_some().then_some(&labels))?;
+    let now = instant::now();
+    let moment = Moment {
+        now: args.at.unwrap_or(now),
+        free: disk::free(&config.data.dir)?,
+        off_peak: config.tier.off_peak,
+        suspended: match view.deletions() {
+            Deletions::On => None,
+            Deletions::Off { reason } => Some(reason.clone()),
+        },
+        unreachable: Vec::new(),
+    };
+    match args.days {
+        Some(days) => {
+            let arrivals = books.recent_arrivals(now, MEASURED_DAYS);
+            let rehearsal = books.rehearse(&moment, days, &prices(config), &arrivals)?;
+            match args.json {
+                true => writeln!(out, "{}", rehearsal_as_json(&rehearsal))?,
+                false => write!(out, "{rehearsal}")?,
+            }
+        }
+        None => {
+            let plan = books.plan(&moment);
+            match args.json {
+                true => writeln!(out, "{}", plan_as_json(&plan, moment.now))?,
+                false => write!(out, "at {}\n{plan}", display_seconds(moment.now))?,
+            }
+        }
+    }
+    if let (Some(reason), false) = (&moment.suspended, args.json) {
+        writeln!(out, "\nnothing is deleted at present: {reason}")?;
+    }
+    if let (Some(proposed), false) = (&proposed, args.json) {
+        tell_changes(&view, &in_force, proposed, &labels, now, out)?;
+    }
+    Ok(())
+}
+
+/// The segments, with shares by `policies`; `labels` where those of the catalog are by others.
+fn books<'p>(
+    view: &View,
+    policies: &'p PolicySet,
+    labels: Option<&LabelHistory>,
+) -> anyhow::Result<Books<'p>> {
+    let mut books = Books::new(policies);
+    for entry in view.segments()? {
+        let mut entry = entry?;
+        if let Some(labels) = labels {
+            let contents = view.contents(entry.segment.id)?;
+            entry.segment.shares = tiers::shares(policies, labels, entry.segment.bytes, &contents);
+        }
+        books.add(&entry.segment, !entry.holds.is_empty())?;
+    }
+    Ok(books)
+}
+
+fn prices(config: &Config) -> BTreeMap<String, Prices> {
+    config.store.iter().map(|(name, store)| (name.clone(), store.prices())).collect()
+}
+
+fn tell_changes(
+    view: &View,
+    in_force: &InForce,
+    proposed: &PolicySet,
+    labels: &LabelHistory,
+    now: i64,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let changes = tiers::changes(view, &in_force.policies, proposed, labels, now)?;
+    match changes.are_destructive() {
+        true => {
+            write!(out, "\nbeside the policies that apply, version {}, {changes}", in_force.version)?;
+        }
+        false => writeln!(out, "\nnothing is deleted sooner than by the policies that apply")?,
+    }
+    Ok(())
+}
+
+fn plan_as_json(plan: &Plan, at: i64) -> Value {
+    let action = |action: &Action| {
+        let mut json = json!({
+            "segment": action.segment,
+            "bytes": action.bytes,
+            "policy": &*action.policy,
+            "do": action.kind.to_string(),
+            "why": action.reason.to_string(),
+        });
+        if let Kind::Mark { due } = action.kind {
+            json["due"] = json!(display_seconds(due));
+        }
+        json
+    };
+    let actions: Vec<Value> = plan.actions.iter().map(action).collect();
+    json!({ "at": display_seconds(at), "actions": actions })
+}
+
+fn rehearsal_as_json(rehearsal: &Rehearsal) -> Value {
+    let day = |day: &Day| {
+        json!({
+            "segments": day.segments,
+            "bytes": day.bytes,
+            "local_bytes": day.local,
+            "objects": day.objects,
+            "stored_bytes": day.stored,
+            "uploaded_bytes": day.uploaded,
+            "dropped_bytes": day.dropped,
+            "marked_bytes": day.marked,
+            "marked_within_a_day_bytes": day.marked_young,
+            "deleted_bytes": day.deleted,
+            "requests": {
+                "put": day.requests.put,
+                "get": day.requests.get,
+                "delete": day.requests.delete,
+            },
+            "costs": {
+                "storage": day.costs.storage,
+                "requests": day.costs.requests,
+                "retrieval": day.costs.retrieval,
+                "early": day.costs.early,
+            },
+        })
+    };
+    let policy = |(name, days): &(String, Vec<Day>)| json!({ "policy": name, "days": days.iter().map(day).collect::<Vec<_>>() });
+    let policies: Vec<Value> = rehearsal.policies.iter().map(policy).collect();
+    json!({ "start": display_seconds(rehearsal.start), "policies": policies })
+}

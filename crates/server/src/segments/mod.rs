@@ -1,0 +1,73 @@
+//! `icecore segments`: the sealed segments, what is in them, and whether they are whole.
+//!
+//! All of it reads, with or without a running server.
+
+mod inspect;
+mod list;
+mod verify;
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use icecore_log::disk::{Access, Disk};
+use icecore_log::sealed::SealedSegment;
+use icecore_log::{Child, LogError, LogReader, RealDisk, SegmentId};
+use icecore_tier::catalog::Entry;
+
+use crate::cli::SegmentsCommand;
+use crate::config::Config;
+use crate::tiers;
+
+/// Runs one of the commands.
+pub(crate) fn run(command: &SegmentsCommand, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
+    match command {
+        SegmentsCommand::List => list::run(config, out),
+        SegmentsCommand::Inspect { id } => inspect::run(*id, config, out),
+        SegmentsCommand::Verify(args) => verify::run(args, config, out),
+    }
+}
+
+/// What is known of a segment: by the catalog, and by its manifest.
+#[derive(Default)]
+struct Known {
+    /// `None` where the catalog has not heard of it, or it is gone.
+    entry: Option<Entry>,
+    /// `None` where it was split or its manifest cannot be read.
+    child: Option<Child>,
+}
+
+/// Every segment that the catalog or a manifest knows as live. Manifests are ahead of the catalog, which follows them.
+fn all(config: &Config) -> anyhow::Result<BTreeMap<SegmentId, Known>> {
+    let mut all: BTreeMap<SegmentId, Known> = BTreeMap::new();
+    let reader = LogReader::open(Arc::new(RealDisk), &config.data.dir)?;
+    for (id, child) in reader.sealed() {
+        all.entry(id).or_default().child = Some(child.clone());
+    }
+    let Some(view) = tiers::catalog(config)? else { return Ok(all) };
+    for entry in view.segments()? {
+        let entry = entry?;
+        let id = entry.segment.id;
+        all.entry(id).or_default().entry = Some(entry);
+    }
+    for gone in view.gone()? {
+        all.remove(&gone?.id);
+    }
+    Ok(all)
+}
+
+/// The local file of a segment; `None` if there is none.
+fn open_local(id: SegmentId, data: &Path) -> Result<Option<SealedSegment>, LogError> {
+    let path = id.file(data);
+    match RealDisk.open(&path, Access::Read) {
+        Ok(file) => SealedSegment::open(Arc::new(file), path).map(Some),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(LogError::Io { what: "open", file: path, source }),
+    }
+}
+
+/// A root as people write it.
+fn hex(root: [u8; 32]) -> String {
+    blake3::Hash::from_bytes(root).to_hex().to_string()
+}
