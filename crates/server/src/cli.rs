@@ -11,7 +11,10 @@ use icecore_wire::{DeviceName, Glob};
 
 use crate::demo::DemoArgs;
 use crate::instant;
-pub(crate) use tiers::{PlanArgs, RetentionCommand, SegmentsCommand, VerifyArgs};
+pub(crate) use tiers::{
+    AddHoldArgs, ApplyArgs, BootstrapArgs, CatalogCommand, HoldCommand, PlanArgs, RetentionCommand,
+    SegmentsCommand, UndeleteArgs, VerifyArgs,
+};
 
 /// Durable, replayable telemetry storage for device fleets.
 #[derive(Debug, Parser)]
@@ -50,12 +53,22 @@ pub(crate) enum Command {
     Send(SendArgs),
     /// Read events back in order, with or without a running server.
     Replay(ReplayArgs),
-    /// Retention policies: what they apply to, and what they would do.
+    /// Retention policies: what they apply to, what they would do, and which apply.
     #[command(subcommand)]
     Retention(RetentionCommand),
     /// Sealed segments: where they are, and whether they are whole.
     #[command(subcommand)]
     Segments(SegmentsCommand),
+    /// Holds: data that is not deleted, whatever the policies say.
+    #[command(subcommand)]
+    Hold(HoldCommand),
+    /// The catalog of sealed segments.
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
+    /// Put configuration, certificates, keys and registry into the store, for the day on which this machine is lost.
+    Backup,
+    /// Make a lost server anew, from its backup and what else is in its store.
+    Bootstrap(BootstrapArgs),
     /// Show what the server is doing and how long its disk will last.
     Status,
     /// See it all work: a server, a fleet, a crash in the middle, and the proof that nothing was lost.

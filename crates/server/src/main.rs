@@ -6,10 +6,16 @@
 mod cli;
 mod config;
 
+mod backup;
+mod bootstrap;
+mod catalog;
 mod certificates;
+mod control;
 mod csv_file;
+mod decisions;
 mod demo;
 mod device;
+mod hold;
 mod init;
 mod instant;
 mod logging;
@@ -19,6 +25,7 @@ mod segments;
 mod send;
 mod serve;
 mod status;
+mod stores;
 mod table;
 mod tiers;
 
@@ -27,7 +34,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, SegmentsCommand};
 use crate::config::Config;
 
 fn main() -> ExitCode {
@@ -73,7 +80,14 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
             None => replay::run(args, &config()?.data.dir),
         },
         Command::Retention(command) => retention::run(command, &config()?, &mut out()),
+        Command::Segments(SegmentsCommand::Verify(args)) if args.store.is_some() => {
+            segments::verify_store(args, &mut out())
+        }
         Command::Segments(command) => segments::run(command, &config()?, &mut out()),
+        Command::Hold(command) => hold::run(command, &config()?, &mut out()),
+        Command::Catalog(command) => catalog::run(command, &config()?, &mut out()),
+        Command::Backup => backup::run(&cli.config, &config()?, &mut out()),
+        Command::Bootstrap(args) => bootstrap::run(args, &mut out()),
         Command::Demo(args) => demo::run(args),
         Command::Status => status::run(&config()?, &mut out()),
     }

@@ -139,6 +139,26 @@ pub(crate) struct Reading {
     pub(crate) faults: Vec<String>,
 }
 
+/// What the journal of a bucket says, for whoever only looks at it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// Its decisions in order, as far as they can be read.
+    pub decisions: Vec<Decision>,
+    /// What is wrong with it, each with the object and line; empty when it is whole.
+    pub faults: Vec<String>,
+}
+
+impl Audit {
+    /// Reads the journal. The bucket stays with whoever has it.
+    ///
+    /// # Errors
+    /// When the bucket does not answer.
+    pub fn read(bucket: &dyn Bucket) -> Result<Self, JournalError> {
+        let Reading { decisions, faults, .. } = read(bucket, Term::newest(bucket)?)?;
+        Ok(Self { decisions: decisions.into_iter().flatten().collect(), faults })
+    }
+}
+
 /// Reads the whole journal, up to the term `newest`. A damaged object or a gap is a fault in what is returned; only a bucket that does
 /// not answer is an error.
 pub(crate) fn read(bucket: &dyn Bucket, newest: u64) -> Result<Reading, JournalError> {

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use icecore_log::SegmentId;
 use icecore_tier::plan::MAX_DAYS;
 
-use super::parse_time;
+use super::{parse_label, parse_time};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RetentionCommand {
@@ -17,6 +17,13 @@ pub(crate) enum RetentionCommand {
     },
     /// Show what the policies would do, and cost; nothing is done.
     Plan(PlanArgs),
+    /// Put a policy file into force.
+    Apply(ApplyArgs),
+    /// List the policies that ever applied, or show those of one version.
+    History {
+        /// The version whose text is shown.
+        version: Option<u64>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -39,6 +46,20 @@ pub(crate) struct PlanArgs {
     pub(crate) json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    /// The file.
+    pub(crate) file: PathBuf,
+
+    /// Apply it even if it deletes data sooner than the policies that apply now.
+    #[arg(long)]
+    pub(crate) yes: bool,
+
+    /// Why, for the history.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum SegmentsCommand {
     /// List the sealed segments.
@@ -51,6 +72,65 @@ pub(crate) enum SegmentsCommand {
     },
     /// Read segments whole and compare them with their checksums, hashes and manifests; ends with 1 if anything is damaged.
     Verify(VerifyArgs),
+    /// Say why a segment is where it is: every decision about it.
+    Explain {
+        /// The segment.
+        #[arg(value_name = "ID")]
+        id: SegmentId,
+    },
+    /// Keep a segment that is marked for deletion, with a hold.
+    Undelete(UndeleteArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UndeleteArgs {
+    /// The segment.
+    #[arg(value_name = "ID")]
+    pub(crate) id: SegmentId,
+
+    /// Why, for the history.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HoldCommand {
+    /// Keep data from being deleted; what fits all that is said is held, now and later.
+    Add(AddHoldArgs),
+    /// Let a hold go.
+    Remove {
+        /// Its number, as `hold list` shows it.
+        number: u64,
+
+        /// Why, for the history.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// List the holds that stand.
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddHoldArgs {
+    /// Only devices matching this glob; `*` crosses `/`.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) device: Option<String>,
+
+    /// Only schemas whose name matches this glob.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) schema: Option<String>,
+
+    /// Only events from this time on: RFC 3339, integer nanoseconds, or relative such as `-2h`.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = parse_time)]
+    pub(crate) from: Option<i64>,
+
+    /// Only events before this time.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = parse_time)]
+    pub(crate) to: Option<i64>,
+
+    /// Why, for the history.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -59,13 +139,49 @@ pub(crate) struct VerifyArgs {
     #[arg(value_name = "ID", required_unless_present = "all")]
     pub(crate) id: Option<SegmentId>,
 
-    /// Every segment of which there is a local file, and all manifests.
+    /// Every segment: all local files and manifests, or with `--store` all objects and the journal.
     #[arg(long, conflicts_with = "id")]
     pub(crate) all: bool,
+
+    /// Read from this store instead, `s3://bucket/prefix` or `file:///directory`; neither a server nor a catalog is needed.
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
+
+    /// An option of the store's client, `region=eu-north-1` (repeatable).
+    #[arg(long = "store-option", value_name = "KEY=VALUE", value_parser = parse_label)]
+    pub(crate) store_options: Vec<(String, String)>,
 
     /// The root that the segment has to have, as it was kept elsewhere.
     #[arg(long, value_name = "HASH", value_parser = parse_root, conflicts_with = "all")]
     pub(crate) root: Option<[u8; 32]>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CatalogCommand {
+    /// Make the catalog anew from the data directory and the stores; the server must not run. Another machine that used the
+    /// same stores may not write there any more.
+    Rebuild,
+    /// Let policies delete again, after a rebuild that could not read the whole journal.
+    AllowDeletions {
+        /// Why, for the history.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BootstrapArgs {
+    /// The store that kept the journal: `s3://bucket/prefix` or `file:///directory`.
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: String,
+
+    /// An option of the store's client, `region=eu-north-1` (repeatable).
+    #[arg(long = "store-option", value_name = "KEY=VALUE", value_parser = parse_label)]
+    pub(crate) store_options: Vec<(String, String)>,
+
+    /// Directory to make the server in; it must have none of the server's files.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: PathBuf,
 }
 
 fn parse_root(text: &str) -> Result<[u8; 32], String> {

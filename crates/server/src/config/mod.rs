@@ -146,6 +146,11 @@ impl Config {
         Ok(config.relative_to(file.parent().unwrap_or(Path::new(""))))
     }
 
+    /// Which of the stores has the journal and the manifests; `None` where there are no stores.
+    pub(crate) fn journal(&self) -> Option<&str> {
+        self.tier.journal(&self.store).expect("checked when it was loaded")
+    }
+
     fn relative_to(mut self, directory: &Path) -> Self {
         let Tls { ca, ca_key, certificate, key } = &mut self.tls;
         for path in [&mut self.data.dir, ca, ca_key, certificate, key, &mut self.tier.policies] {

@@ -1,9 +1,12 @@
 //! `icecore segments`: the sealed segments, what is in them, and whether they are whole.
 //!
-//! All of it reads, with or without a running server.
+//! All of it works with or without a running server.
 
+mod bucket;
+mod explain;
 mod inspect;
 mod list;
+mod undelete;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -16,17 +19,25 @@ use icecore_log::sealed::SealedSegment;
 use icecore_log::{Child, LogError, LogReader, RealDisk, SegmentId};
 use icecore_tier::catalog::Entry;
 
-use crate::cli::SegmentsCommand;
+use crate::cli::{SegmentsCommand, VerifyArgs};
 use crate::config::Config;
-use crate::tiers;
+use crate::{stores, tiers};
 
 /// Runs one of the commands.
 pub(crate) fn run(command: &SegmentsCommand, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
     match command {
         SegmentsCommand::List => list::run(config, out),
         SegmentsCommand::Inspect { id } => inspect::run(*id, config, out),
+        SegmentsCommand::Explain { id } => explain::run(*id, config, out),
+        SegmentsCommand::Undelete(args) => undelete::run(args, config, out),
         SegmentsCommand::Verify(args) => verify::run(args, config, out),
     }
+}
+
+/// Verifies what is in a store, with nothing else at hand.
+pub(crate) fn verify_store(args: &VerifyArgs, out: &mut impl Write) -> anyhow::Result<()> {
+    let url = args.store.as_deref().unwrap_or_default();
+    bucket::verify(&stores::at(url, &args.store_options)?, args.id, args.root, out)
 }
 
 /// What is known of a segment: by the catalog, and by its manifest.
@@ -58,7 +69,7 @@ fn all(config: &Config) -> anyhow::Result<BTreeMap<SegmentId, Known>> {
 }
 
 /// The local file of a segment; `None` if there is none.
-fn open_local(id: SegmentId, data: &Path) -> Result<Option<SealedSegment>, LogError> {
+pub(crate) fn open_local(id: SegmentId, data: &Path) -> Result<Option<SealedSegment>, LogError> {
     let path = id.file(data);
     match RealDisk.open(&path, Access::Read) {
         Ok(file) => SealedSegment::open(Arc::new(file), path).map(Some),

@@ -34,21 +34,33 @@ pub(crate) fn crash_rounds() -> u64 {
 
 /// A new directory with configuration, certificates and an empty log.
 pub(crate) struct Site {
-    directory: TempDir,
+    directory: PathBuf,
+    /// Removes the directory in the end, where it is the site's own.
+    _owned: Option<TempDir>,
     /// Configuration from the environment, `SECTION__KEY`, beyond the free ports that every site has.
     settings: Vec<(&'static str, String)>,
 }
 
 impl Site {
     pub(crate) fn new() -> Self {
-        let site = Self { directory: tempfile::tempdir().unwrap(), settings: Vec::new() };
+        let owned = tempfile::tempdir().unwrap();
+        let site = Self::with(owned.path().to_owned(), Some(owned));
         let dir = site.path("").to_str().unwrap().to_owned();
         assert_success(&icecore(&["init", "--dir", &dir]));
         site
     }
 
+    /// A site that is there already.
+    pub(crate) fn at(directory: PathBuf) -> Self {
+        Self::with(directory, None)
+    }
+
+    fn with(directory: PathBuf, owned: Option<TempDir>) -> Self {
+        Self { directory, _owned: owned, settings: Vec::new() }
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+        self.directory.join(name)
     }
 
     /// Configures the site's commands from here on, through the environment.

@@ -1,11 +1,19 @@
 //! A site whose data is sealed.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use icecore_log::{HotLog, Options, RealDisk, SealPlan, Sealing, SegmentId};
+use icecore_log::disk::{Access, Disk};
+use icecore_log::sealed::SealedSegment;
+use icecore_log::{HotLog, LogReader, Options, RealDisk, SealPlan, Sealing, SegmentId};
+use icecore_tier::catalog::{Catalog, NewManifest, Why, contents};
+use icecore_tier::journal::{Bucket, StoreBucket};
+use icecore_tier::segment::{Content, Share};
+use icecore_tier::store::{Place, Store, Waiting};
 
 use crate::harness::{Site, testdata};
 
@@ -31,16 +39,79 @@ pub(crate) fn january() -> PathBuf {
 }
 
 fn seal(site: &Site) {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let now = i64::try_from(since.as_nanos()).unwrap();
-    let opened = HotLog::open(Arc::new(RealDisk), &site.path("data"), Options::default(), now, &mut |_| ());
+    let opened = HotLog::open(Arc::new(RealDisk), &site.path("data"), Options::default(), now(), &mut |_| ());
     let (_appender, committer, _) = opened.unwrap();
     let class: Arc<str> = "default".into();
     let plan = SealPlan {
         hot_bytes: u64::MAX,
         classify: &|_, _, _| Arc::clone(&class),
         pace: &mut |_| ControlFlow::Continue(()),
-        now,
+        now: now(),
     };
     assert!(matches!(committer.sealer().seal(plan).unwrap(), Sealing::Done(_)));
+}
+
+/// The same, with a catalog that knows the segment, and a store called `archive` that has a copy of it, its manifest and the
+/// catalog's journal.
+pub(crate) fn archived_site() -> Site {
+    let mut site = sealed_site();
+    site.set("STORE__ARCHIVE__URL", url(&site));
+    let why = why();
+    let catalog = catalog(&site);
+    let (waiting, store) = bucket(&site);
+    let data = site.path("data");
+    let reader = LogReader::open(Arc::new(RealDisk), &data).unwrap();
+    for manifest in reader.manifests() {
+        let summary = |id: SegmentId| {
+            let file = RealDisk.open(&id.file(&data), Access::Read).unwrap();
+            SealedSegment::open(Arc::new(file), id.file(&data)).map(|segment| contents(segment.summary()))
+        };
+        let new = NewManifest::of(manifest, summary).unwrap();
+        let share = |bytes: u64, contents: &[Content]| {
+            let rows = contents.iter().map(|content| content.rows).sum();
+            vec![Share { policy: "default".to_owned(), rows, bytes }]
+        };
+        catalog.register(&new, &share, &why).unwrap();
+        let object = format!("manifests/{:012}.manifest", manifest.number);
+        put(&waiting, &store, &object, &manifest.file(&data));
+    }
+    put(&waiting, &store, &format!("segments/{SEGMENT}.ice"), &SEGMENT.file(&data));
+    catalog.record_copy(SEGMENT, "archive", None, &why).unwrap();
+    catalog.mirror("worker", why.time).unwrap();
+    site
+}
+
+/// The catalog of a site without a server.
+pub(crate) fn catalog(site: &Site) -> Catalog {
+    let (waiting, store) = bucket(site);
+    let bucket: Arc<dyn Bucket> = Arc::new(StoreBucket::new(store, waiting));
+    Catalog::open(&site.path("data"), [1; 16], Some(bucket)).unwrap()
+}
+
+/// The store of [`archived_site`].
+pub(crate) fn url(site: &Site) -> String {
+    format!("file://{}", site.path("bucket").display())
+}
+
+pub(crate) fn why() -> Why {
+    Why {
+        time: now(),
+        by: "worker".to_owned(),
+        policy: Some("default".to_owned()),
+        reason: "a test".to_owned(),
+    }
+}
+
+fn bucket(site: &Site) -> (Waiting, Store) {
+    let place = Place::open("archive", &url(site), &BTreeMap::new()).unwrap();
+    (Waiting::new(None).unwrap(), Store::new("archive", place, 0))
+}
+
+fn put(waiting: &Waiting, store: &Store, object: &str, file: &Path) {
+    waiting.wait(store.put_new(object, fs::read(file).unwrap().into())).unwrap();
+}
+
+pub(crate) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_nanos()).unwrap()
 }

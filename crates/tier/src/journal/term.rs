@@ -57,7 +57,7 @@ fn read(bucket: &dyn Bucket, number: u64) -> Result<Taken, JournalError> {
 
 impl Term {
     /// The newest term of a bucket, 0 if it has none.
-    fn newest(bucket: &dyn Bucket) -> Result<u64, JournalError> {
+    pub(super) fn newest(bucket: &dyn Bucket) -> Result<u64, JournalError> {
         let names = bucket.list("terms/").map_err(JournalError::bucket("terms/"))?;
         let numbers = names.iter().filter_map(|name| name.strip_prefix("terms/")?.parse().ok());
         Ok(numbers.max().unwrap_or(0))

@@ -1,0 +1,126 @@
+//! `icecore catalog rebuild`: from manifests, local files, the journal and what the stores list.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Arc;
+
+use anyhow::Context;
+use icecore_log::disk::Disk;
+use icecore_log::{LogError, LogReader, RealDisk, SegmentId};
+use icecore_tier::catalog::{Found, NewManifest, Rebuild, Rebuilt, Why, contents};
+use icecore_tier::policy::PolicySet;
+use icecore_tier::segment::Content;
+use icecore_tier::store::{Listed, Store, Waiting};
+
+use crate::config::{Config, RETENTION};
+use crate::device::registry;
+use crate::segments::open_local;
+use crate::table::counted;
+use crate::{decisions, instant, stores, tiers};
+
+pub(super) fn run(config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
+    let data = &config.data.dir;
+    let lock =
+        RealDisk.lock(&data.join("LOCK")).with_context(|| format!("cannot lock {}", data.display()))?;
+    let _alone = lock.with_context(|| format!("a server runs on {}; stop it first", data.display()))?;
+    let stores = stores::open(config)?;
+    let waiting = stores::waiting()?;
+    let rebuild = begin(config, &stores, &waiting)?;
+    let (segments, rebuilt) = self::rebuild(rebuild, config, &stores, &waiting)?;
+    tell(segments, &rebuilt, out)
+}
+
+/// Takes the bucket over, and reads its journal.
+pub(crate) fn begin(config: &Config, stores: &stores::Stores, waiting: &Waiting) -> anyhow::Result<Rebuild> {
+    let why = Why {
+        time: instant::now(),
+        by: decisions::operator(),
+        policy: None,
+        reason: "the catalog was rebuilt".to_owned(),
+    };
+    Ok(Rebuild::begin(stores::journal(config, stores, waiting), RealDisk.random(), why)?)
+}
+
+/// Writes the catalog; returns how many segments are live, and what came of it.
+pub(crate) fn rebuild(
+    rebuild: Rebuild,
+    config: &Config,
+    stores: &stores::Stores,
+    waiting: &Waiting,
+) -> anyhow::Result<(u64, Rebuilt)> {
+    let policies = PolicySet::parse("the journal's policies", rebuild.policies().unwrap_or(RETENTION))?;
+    let labels = registry(config)?.labels();
+    let found = Finder::look(config, stores, waiting)?.found()?;
+    let sharing = |bytes, contents: &[Content]| tiers::shares(&policies, &labels, bytes, contents);
+    let (catalog, rebuilt) = rebuild.build(&config.data.dir, &found, &sharing)?;
+    Ok((catalog.view()?.count()?, rebuilt))
+}
+
+pub(crate) fn tell(segments: u64, rebuilt: &Rebuilt, out: &mut impl Write) -> anyhow::Result<()> {
+    let Rebuilt { faults, skipped, missing, unverified } = rebuilt;
+    writeln!(out, "the catalog has {}", counted(segments, "segment"))?;
+    missing
+        .iter()
+        .try_for_each(|id| writeln!(out, "missing: segment {id} is in no place that was looked at"))?;
+    for (id, store) in unverified {
+        writeln!(out, "not counted: store `{store}` has segment {id}, but the journal does not say so")?;
+    }
+    skipped.iter().try_for_each(|(number, why)| writeln!(out, "decision {number} was skipped: {why}"))?;
+    faults.iter().try_for_each(|fault| writeln!(out, "journal: {fault}"))?;
+    if !faults.is_empty() {
+        writeln!(
+            out,
+            "nothing is deleted until `icecore catalog allow-deletions`: what is lost of the journal may have kept data"
+        )?;
+    }
+    Ok(())
+}
+
+/// Where the bytes of segments are.
+struct Finder<'a> {
+    config: &'a Config,
+    stores: &'a stores::Stores,
+    waiting: &'a Waiting,
+    objects: BTreeMap<&'a str, BTreeMap<SegmentId, Listed>>,
+}
+
+impl<'a> Finder<'a> {
+    fn look(config: &'a Config, stores: &'a stores::Stores, waiting: &'a Waiting) -> anyhow::Result<Self> {
+        let list = |(name, store): (&'a String, &'a Store)| {
+            Ok((name.as_str(), stores::segments(store, waiting)?.into_iter().collect()))
+        };
+        let objects = stores.iter().map(list).collect::<anyhow::Result<_>>()?;
+        Ok(Self { config, stores, waiting, objects })
+    }
+
+    fn found(&self) -> anyhow::Result<Found> {
+        let reader = LogReader::open(Arc::new(RealDisk), &self.config.data.dir)?;
+        let mut found = Found::default();
+        for manifest in reader.manifests() {
+            let new = NewManifest::of(manifest, |id| self.contents(id))?;
+            found.manifests.insert(manifest.number, new);
+            let here =
+                manifest.segments().map(|(id, _)| id).filter(|id| id.file(&self.config.data.dir).exists());
+            found.local.extend(here);
+        }
+        for (store, objects) in &self.objects {
+            let bytes = objects.iter().map(|(id, object)| (*id, object.bytes)).collect();
+            found.stores.insert((*store).to_owned(), bytes);
+        }
+        Ok(found)
+    }
+
+    /// What is in a segment, by its footer, wherever there is one; nothing of one that is nowhere.
+    fn contents(&self, id: SegmentId) -> Result<Vec<Content>, LogError> {
+        if let Some(segment) = open_local(id, &self.config.data.dir)? {
+            return Ok(contents(segment.summary()));
+        }
+        for (store, objects) in &self.objects {
+            if let Some(object) = objects.get(&id) {
+                let segment = stores::open_segment(&self.stores[*store], self.waiting, object)?;
+                return Ok(contents(segment.summary()));
+            }
+        }
+        Ok(Vec::new())
+    }
+}

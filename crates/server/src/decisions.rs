@@ -1,0 +1,179 @@
+//! What operators decide about sealed segments: told to the running server, or, without one, carried out by the command.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{bail, ensure};
+use icecore_ingest::{LabelHistory, Registry};
+use icecore_log::disk::Disk;
+use icecore_log::{RealDisk, SegmentId};
+use icecore_tier::catalog::{Catalog, CatalogError, View, Why};
+use icecore_tier::hold::Scope;
+use icecore_tier::policy::PolicySet;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::device::registry;
+use crate::{control, instant, stores, tiers};
+
+/// What an operator asks for, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Request {
+    pub(crate) by: String,
+    pub(crate) reason: String,
+    pub(crate) wish: Wish,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Wish {
+    /// Put policies into force, in place of those of version `over`: the operator was shown the difference to these.
+    Apply { text: String, over: u64 },
+    /// Keep what is in this scope from being deleted.
+    AddHold(Scope),
+    /// Let a hold go.
+    RemoveHold(u64),
+    /// Take the mark for deletion off a segment, and hold it.
+    Undelete(SegmentId),
+    /// Allow deletions again after a rebuild.
+    AllowDeletions,
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    /// Policies of this version apply now.
+    Applied(u64),
+    /// A hold of this number stands now.
+    Held(u64),
+    /// A segment is not to be deleted; a hold of this number is what keeps it.
+    Undeleted(u64),
+    /// What was asked for, and no more is to be said.
+    Done,
+}
+
+/// Has it done by the server, or does it here if none runs.
+pub(crate) fn ask(config: &Config, wish: Wish, reason: Option<&str>) -> anyhow::Result<Outcome> {
+    let reason = reason.unwrap_or("no reason was given").to_owned();
+    let request = Request { by: operator(), reason, wish };
+    if let Some(outcome) = control::ask(&config.data.dir, &request)? {
+        return Ok(outcome);
+    }
+    let catalog = open(config)?;
+    let now = instant::now();
+    let outcome = answer(&request, &catalog, &registry(config)?.labels(), now)?;
+    if let Err(error) = catalog.mirror(&request.by, now) {
+        eprintln!(
+            "warning: done, but not in the journal yet; the server writes it there when it runs: {error}"
+        );
+    }
+    Ok(outcome)
+}
+
+/// Does what commands ask for on the local socket of the data directory, on a thread of its own, for as long as the process
+/// lives. `applied` is told of policies that apply from now on.
+///
+/// # Errors
+/// When the socket cannot be made.
+#[expect(dead_code, reason = "the server does not open the catalog yet")]
+pub(crate) fn serve(
+    data: &Path,
+    catalog: Arc<Catalog>,
+    registry: Arc<Registry>,
+    applied: impl Fn(PolicySet) + Send + 'static,
+) -> anyhow::Result<()> {
+    control::serve(data, move |request: Request| {
+        registry.refresh()?;
+        let outcome = answer(&request, &catalog, &registry.labels(), instant::now())?;
+        if let Wish::Apply { text, .. } = &request.wish {
+            applied(PolicySet::parse("policies", text)?);
+        }
+        Ok(outcome)
+    })
+}
+
+/// The catalog, for writing.
+///
+/// # Errors
+/// When the server, or another command, has it.
+fn open(config: &Config) -> anyhow::Result<Catalog> {
+    let bucket = stores::journal(config, &stores::open(config)?, &stores::waiting()?);
+    Ok(Catalog::open(&config.data.dir, RealDisk.random(), bucket)?)
+}
+
+/// Who runs the command, as the history says it.
+pub(crate) fn operator() -> String {
+    match std::env::var("USER").or_else(|_| std::env::var("LOGNAME")) {
+        Ok(name) if !name.is_empty() => format!("operator {name}"),
+        _ => "operator".to_owned(),
+    }
+}
+
+/// Does what an operator asks for. Of policies that apply then, whoever sorts by them is to be told.
+///
+/// # Errors
+/// When the catalog does not allow it; nothing was done then.
+pub(crate) fn answer(
+    request: &Request,
+    catalog: &Catalog,
+    labels: &LabelHistory,
+    now: i64,
+) -> anyhow::Result<Outcome> {
+    let Request { by, reason, wish } = request;
+    let why = Why { time: now, by: by.clone(), policy: None, reason: reason.clone() };
+    Ok(match wish {
+        Wish::Apply { text, over } => {
+            let policies = PolicySet::parse("policies", text)?;
+            let version = catalog.view()?.policies()?.map_or(0, |applied| applied.version);
+            ensure!(
+                version == *over,
+                "nothing was applied: since it was compared, version {version} was put into force; look again"
+            );
+            let sharing = |bytes, contents: &[_]| tiers::shares(&policies, labels, bytes, contents);
+            Outcome::Applied(catalog.apply_policies(text, &sharing, &why)?)
+        }
+        Wish::AddHold(scope) => Outcome::Held(catalog.hold_add(scope, &why)?),
+        Wish::RemoveHold(number) => {
+            catalog.hold_remove(*number, &why)?;
+            Outcome::Done
+        }
+        Wish::Undelete(segment) => undelete(*segment, catalog, &why)?,
+        Wish::AllowDeletions => {
+            catalog.deletions_on(&why)?;
+            Outcome::Done
+        }
+    })
+}
+
+/// Without a hold, the policy that wanted the segment deleted would at once want it again.
+fn undelete(segment: SegmentId, catalog: &Catalog, why: &Why) -> anyhow::Result<Outcome> {
+    let view = catalog.view()?;
+    let Some(entry) = view.segment(segment)? else {
+        let gone = view.explain(segment).is_ok();
+        return Err(CatalogError::Unknown { segment, gone }.into());
+    };
+    if entry.segment.deletion.is_none() {
+        bail!("segment {segment} is not marked for deletion");
+    }
+    let hold = match entry.holds.first() {
+        Some(hold) => *hold,
+        None => catalog.hold_add(&scope_of(segment, &view)?, why)?,
+    };
+    catalog.unmark(segment, why)?;
+    Ok(Outcome::Undeleted(hold))
+}
+
+/// As little as a hold can say that has all of a segment.
+fn scope_of(segment: SegmentId, view: &View) -> anyhow::Result<Scope> {
+    let contents = view.contents(segment)?;
+    let events = view.segment(segment)?.map(|entry| entry.segment.events);
+    let one = |names: Vec<&String>| names.windows(2).all(|pair| pair[0] == pair[1]).then(|| names[0].clone());
+    Ok(Scope {
+        device: one(contents.iter().map(|content| &content.device).collect()),
+        schema: one(contents.iter().map(|content| &content.schema).collect()),
+        from: events.map(|events| events.first),
+        to: events.and_then(|events| events.last.checked_add(1)),
+    })
+}

@@ -1,0 +1,172 @@
+//! `icecore segments verify --store`: what is in a bucket, with nothing else at hand.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use icecore_log::{Child, LogError, LogReader, RealDisk, SegmentId};
+use icecore_tier::catalog::What;
+use icecore_tier::journal::{Audit, StoreBucket};
+use icecore_tier::store::{Listed, Store, Waiting};
+
+use super::hex;
+use crate::stores;
+use crate::table::counted;
+
+/// Verifies every segment in a store, or the one that is asked for; `root` is what that has to have.
+pub(super) fn verify(
+    store: &Store,
+    id: Option<SegmentId>,
+    root: Option<[u8; 32]>,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let waiting = stores::waiting()?;
+    let expected = Expected::read(store, &waiting)?;
+    let objects = stores::segments(store, &waiting)?;
+    ensure!(
+        !(objects.is_empty() && expected.roots.is_empty()),
+        "there are no sealed segments in {}; is it the whole URL?",
+        store.name()
+    );
+    let wanted = |other: &SegmentId| id.is_none_or(|id| id == *other);
+    let mut tally = Tally::default();
+    for fault in &expected.faults {
+        tally.bad(out, fault)?;
+    }
+    for (id, object) in objects.iter().filter(|(id, _)| wanted(id)) {
+        if expected.deleted.contains(id) {
+            tally.left_over += 1;
+            continue;
+        }
+        match read(store, &waiting, object, root.or(expected.roots.get(id).map(|child| child.root)))? {
+            wrong if wrong.is_empty() => tally.whole += 1,
+            wrong => wrong.iter().try_for_each(|wrong| tally.bad(out, wrong))?,
+        }
+    }
+    let there: BTreeSet<SegmentId> = objects.iter().map(|(id, _)| *id).collect();
+    for id in expected.copied.difference(&there).filter(|id| wanted(id)) {
+        tally.bad(out, &format!("segments/{id}.ice: the object is gone, and no policy deleted it"))?;
+    }
+    tally.deleted = expected.deleted.iter().filter(|id| wanted(id)).count() as u64;
+    if let Some(id) = id {
+        ensure!(tally.bad > 0 || tally.deleted + tally.whole > 0, "segment {id} is not in this store");
+    }
+    tally.finish(out)
+}
+
+/// Damage to an object.
+fn read(
+    store: &Store,
+    waiting: &Waiting,
+    object: &Listed,
+    root: Option<[u8; 32]>,
+) -> anyhow::Result<Vec<String>> {
+    let segment = match stores::open_segment(store, waiting, object) {
+        Ok(segment) => segment,
+        Err(LogError::Damaged(damage)) => return Ok(vec![damage.to_string()]),
+        Err(error) => return Err(error.into()),
+    };
+    let mut wrong: Vec<String> = segment.verify()?.iter().map(ToString::to_string).collect();
+    let found = segment.summary().root;
+    if let Some(root) = root.filter(|root| *root != found) {
+        let (root, found) = (hex(root), hex(found));
+        wrong.push(format!("{}: this is another segment: its root is {found}, not {root}", object.path));
+    }
+    Ok(wrong)
+}
+
+/// What should be in a store, by its manifests and its journal.
+#[derive(Default)]
+struct Expected {
+    roots: BTreeMap<SegmentId, Child>,
+    /// Segments with a copy that the journal knows of.
+    copied: BTreeSet<SegmentId>,
+    /// Segments that a policy deleted.
+    deleted: BTreeSet<SegmentId>,
+    /// What is wrong with manifests and journal.
+    faults: Vec<String>,
+}
+
+impl Expected {
+    fn read(store: &Store, waiting: &Waiting) -> anyhow::Result<Self> {
+        let mut expected = Self::default();
+        expected.read_manifests(store, waiting)?;
+        let audit = Audit::read(&StoreBucket::new(store.clone(), waiting.clone()))?;
+        expected.faults.extend(audit.faults);
+        let stores: BTreeSet<&String> = audit
+            .decisions
+            .iter()
+            .filter_map(|decision| match &decision.what {
+                What::Copied { store, .. } => Some(store),
+                _ => None,
+            })
+            .collect();
+        // With copies in several stores, the journal does not say which of them this one is.
+        let is_only_store = stores.len() <= 1;
+        for decision in &audit.decisions {
+            expected.take(&decision.what, is_only_store);
+        }
+        Ok(expected)
+    }
+
+    /// Manifests are one chain, which is checked as that of any log.
+    fn read_manifests(&mut self, store: &Store, waiting: &Waiting) -> anyhow::Result<()> {
+        let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
+        stores::fetch_manifests(store, waiting, directory.path())?;
+        let reader = LogReader::open(Arc::new(RealDisk), directory.path())?;
+        if let Err(LogError::Damaged(damage)) = reader.facts(&mut |_| ()) {
+            let place = directory.path().display().to_string() + "/";
+            self.faults.push(damage.to_string().replace(&place, ""));
+        }
+        let children = reader.manifests().iter().flat_map(|manifest| manifest.segments());
+        self.roots = children.map(|(id, child)| (id, child.clone())).collect();
+        Ok(())
+    }
+
+    fn take(&mut self, what: &What, is_only_store: bool) {
+        match what {
+            What::Copied { segment, .. } if is_only_store => _ = self.copied.insert(*segment),
+            What::CopyLost { segment, .. } | What::CopyDropped { segment, .. } => {
+                self.copied.remove(segment);
+            }
+            What::Deleted { segment } => {
+                self.copied.remove(segment);
+                self.deleted.insert(*segment);
+            }
+            What::Registered { from, .. } => from.iter().for_each(|segment| _ = self.copied.remove(segment)),
+            What::Void { segment: Some(segment), .. } => _ = self.deleted.remove(segment),
+            _ => {}
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Default)]
+struct Tally {
+    whole: u64,
+    bad: u64,
+    deleted: u64,
+    /// Objects of deleted segments that are still to go.
+    left_over: u64,
+}
+
+impl Tally {
+    fn bad(&mut self, out: &mut impl Write, what: &str) -> anyhow::Result<()> {
+        self.bad += 1;
+        Ok(writeln!(out, "{what}")?)
+    }
+
+    fn finish(self, out: &mut impl Write) -> anyhow::Result<()> {
+        write!(out, "{} whole", counted(self.whole, "object"))?;
+        if self.deleted > 0 {
+            write!(out, ", {} deleted by policy", counted(self.deleted, "segment"))?;
+        }
+        if self.left_over > 0 {
+            write!(out, ", {} of them still to go", counted(self.left_over, "object"))?;
+        }
+        writeln!(out)?;
+        ensure!(self.bad == 0, "{} damaged or missing", counted(self.bad, "object"));
+        Ok(())
+    }
+}
