@@ -1,9 +1,10 @@
 //! What operators decide about sealed segments: told to the running server, or, without one, carried out by the command.
 
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use icecore_ingest::{LabelHistory, Registry};
 use icecore_log::disk::Disk;
 use icecore_log::{RealDisk, SegmentId};
@@ -99,8 +100,10 @@ pub(crate) fn serve(
 /// # Errors
 /// When the server, or another command, has it.
 fn open(config: &Config) -> anyhow::Result<Catalog> {
+    let data = &config.data.dir;
+    fs::create_dir_all(data).with_context(|| format!("cannot create {}", data.display()))?;
     let bucket = stores::journal(config, &stores::open(config)?, &stores::waiting()?);
-    Ok(Catalog::open(&config.data.dir, RealDisk.random(), bucket)?)
+    Ok(Catalog::open(data, RealDisk.random(), bucket)?)
 }
 
 /// Who runs the command, as the history says it.

@@ -10,6 +10,7 @@ use anyhow::Context;
 use icecore_log::sealed::{ReadAt, SealedSegment};
 use icecore_log::{LogError, SegmentId};
 use icecore_tier::journal::{Bucket, StoreBucket};
+use icecore_tier::segment::Copy;
 use icecore_tier::store::{Listed, Place, RemoteFile, Store, Waiting};
 
 use crate::config::Config;
@@ -81,6 +82,14 @@ fn write_durably(file: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = File::create(file)?;
     file.write_all(content)?;
     file.sync_all()
+}
+
+/// The object of a copy of a sealed segment.
+pub(crate) fn object(id: SegmentId, copy: &Copy) -> String {
+    match &copy.class {
+        Some(class) => format!("segments/{id}.{class}.ice"),
+        None => format!("segments/{id}.ice"),
+    }
 }
 
 /// The objects of sealed segments in a store, and their sizes.

@@ -4,8 +4,6 @@ mod rebuild;
 
 use std::io::Write;
 
-pub(crate) use rebuild::{begin, rebuild, tell};
-
 use crate::cli::CatalogCommand;
 use crate::config::Config;
 use crate::decisions::{self, Wish};

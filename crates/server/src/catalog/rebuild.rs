@@ -1,12 +1,14 @@
 //! `icecore catalog rebuild`: from manifests, local files, the journal and what the stores list.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use icecore_log::disk::Disk;
-use icecore_log::{LogError, LogReader, RealDisk, SegmentId};
+use icecore_log::disk::{Disk, DiskLock};
+use icecore_log::{LogError, LogReader, Manifest, RealDisk, SegmentId};
 use icecore_tier::catalog::{Found, NewManifest, Rebuild, Rebuilt, Why, contents};
 use icecore_tier::policy::PolicySet;
 use icecore_tier::segment::Content;
@@ -20,43 +22,54 @@ use crate::{decisions, instant, stores, tiers};
 
 pub(super) fn run(config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
     let data = &config.data.dir;
-    let lock =
-        RealDisk.lock(&data.join("LOCK")).with_context(|| format!("cannot lock {}", data.display()))?;
-    let _alone = lock.with_context(|| format!("a server runs on {}; stop it first", data.display()))?;
+    fs::create_dir_all(data).with_context(|| format!("cannot create {}", data.display()))?;
     let stores = stores::open(config)?;
     let waiting = stores::waiting()?;
-    let rebuild = begin(config, &stores, &waiting)?;
-    let (segments, rebuilt) = self::rebuild(rebuild, config, &stores, &waiting)?;
-    tell(segments, &rebuilt, out)
-}
-
-/// Takes the bucket over, and reads its journal.
-pub(crate) fn begin(config: &Config, stores: &stores::Stores, waiting: &Waiting) -> anyhow::Result<Rebuild> {
+    let while_fetching = alone(data)?;
+    for store in stores.values() {
+        stores::fetch_manifests(store, &waiting, data)?;
+    }
+    drop(while_fetching);
+    // Who reads a locked log waits for what its writer publishes.
+    let reader = LogReader::open(Arc::new(RealDisk), data)?;
+    let _alone = alone(data)?;
     let why = Why {
         time: instant::now(),
         by: decisions::operator(),
         policy: None,
         reason: "the catalog was rebuilt".to_owned(),
     };
-    Ok(Rebuild::begin(stores::journal(config, stores, waiting), RealDisk.random(), why)?)
-}
-
-/// Writes the catalog; returns how many segments are live, and what came of it.
-pub(crate) fn rebuild(
-    rebuild: Rebuild,
-    config: &Config,
-    stores: &stores::Stores,
-    waiting: &Waiting,
-) -> anyhow::Result<(u64, Rebuilt)> {
+    let rebuild = Rebuild::begin(stores::journal(config, &stores, &waiting), RealDisk.random(), why)?;
+    add_identities(&rebuild, data)?;
     let policies = PolicySet::parse("the journal's policies", rebuild.policies().unwrap_or(RETENTION))?;
     let labels = registry(config)?.labels();
-    let found = Finder::look(config, stores, waiting)?.found()?;
+    let found = Finder::look(config, &stores, &waiting)?.found(reader.manifests())?;
     let sharing = |bytes, contents: &[Content]| tiers::shares(&policies, &labels, bytes, contents);
-    let (catalog, rebuilt) = rebuild.build(&config.data.dir, &found, &sharing)?;
-    Ok((catalog.view()?.count()?, rebuilt))
+    let (catalog, rebuilt) = rebuild.build(data, &found, &sharing)?;
+    tell(catalog.view()?.count()?, &rebuilt, out)
 }
 
-pub(crate) fn tell(segments: u64, rebuilt: &Rebuilt, out: &mut impl Write) -> anyhow::Result<()> {
+/// The lock of the data directory, without which no server starts.
+fn alone(data: &Path) -> anyhow::Result<DiskLock> {
+    let lock =
+        RealDisk.lock(&data.join("LOCK")).with_context(|| format!("cannot lock {}", data.display()))?;
+    lock.with_context(|| format!("a server runs on {}; stop it first", data.display()))
+}
+
+/// Adds to the registry what only the journal has.
+fn add_identities(rebuild: &Rebuild, data: &Path) -> anyhow::Result<()> {
+    let path = data.join("registry.jsonl");
+    let failed = || format!("cannot write {}", path.display());
+    let known = if path.exists() { fs::read_to_string(&path).with_context(failed)? } else { String::new() };
+    let known: HashSet<&str> = known.lines().collect();
+    let mut registry = OpenOptions::new().create(true).append(true).open(&path).with_context(failed)?;
+    for line in rebuild.identities().filter(|line| !known.contains(line)) {
+        writeln!(registry, "{line}").with_context(failed)?;
+    }
+    registry.sync_all().with_context(failed)
+}
+
+fn tell(segments: u64, rebuilt: &Rebuilt, out: &mut impl Write) -> anyhow::Result<()> {
     let Rebuilt { faults, skipped, missing, unverified } = rebuilt;
     writeln!(out, "the catalog has {}", counted(segments, "segment"))?;
     missing
@@ -93,10 +106,9 @@ impl<'a> Finder<'a> {
         Ok(Self { config, stores, waiting, objects })
     }
 
-    fn found(&self) -> anyhow::Result<Found> {
-        let reader = LogReader::open(Arc::new(RealDisk), &self.config.data.dir)?;
+    fn found(&self, manifests: &[Arc<Manifest>]) -> anyhow::Result<Found> {
         let mut found = Found::default();
-        for manifest in reader.manifests() {
+        for manifest in manifests {
             let new = NewManifest::of(manifest, |id| self.contents(id))?;
             found.manifests.insert(manifest.number, new);
             let here =

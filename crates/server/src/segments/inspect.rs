@@ -7,16 +7,15 @@ use bytesize::ByteSize;
 use icecore_log::SegmentId;
 use icecore_log::sealed::SealedSummary;
 
-use super::{all, hex, list, open_local};
+use super::{all, hex, list, open};
 use crate::config::Config;
 use crate::instant::display_seconds;
 use crate::table::{Align, Table, count};
 
 pub(super) fn run(id: SegmentId, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
     let known = all(config)?.remove(&id);
-    let segment = open_local(id, &config.data.dir)?;
-    let segment = segment.with_context(|| match &known {
-        Some(known) => format!("segment {id} has no local file; it is in: {}", known.place()),
+    let segment = open(id, known.as_ref(), config)?.with_context(|| match &known {
+        Some(known) => format!("segment {id} has no local file, and no store has it: {}", known.place()),
         None => format!("there is no segment {id}"),
     })?;
     let summary = segment.summary();

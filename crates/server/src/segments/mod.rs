@@ -18,6 +18,7 @@ use icecore_log::disk::{Access, Disk};
 use icecore_log::sealed::SealedSegment;
 use icecore_log::{Child, LogError, LogReader, RealDisk, SegmentId};
 use icecore_tier::catalog::Entry;
+use icecore_tier::store::Listed;
 
 use crate::cli::{SegmentsCommand, VerifyArgs};
 use crate::config::Config;
@@ -76,6 +77,22 @@ pub(crate) fn open_local(id: SegmentId, data: &Path) -> Result<Option<SealedSegm
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(source) => Err(LogError::Io { what: "open", file: path, source }),
     }
+}
+
+/// A segment from wherever it is; `None` where no store of the configuration has it either.
+fn open(id: SegmentId, known: Option<&Known>, config: &Config) -> anyhow::Result<Option<SealedSegment>> {
+    if let Some(segment) = open_local(id, &config.data.dir)? {
+        return Ok(Some(segment));
+    }
+    let Some(entry) = known.and_then(|known| known.entry.as_ref()) else { return Ok(None) };
+    let (stores, waiting) = (stores::open(config)?, stores::waiting()?);
+    for copy in entry.segment.copies.iter().rev() {
+        if let Some(store) = stores.get(&copy.store) {
+            let object = Listed { path: stores::object(id, copy), bytes: entry.segment.bytes };
+            return Ok(Some(stores::open_segment(store, &waiting, &object)?));
+        }
+    }
+    Ok(None)
 }
 
 /// A root as people write it.

@@ -3,7 +3,23 @@
 use std::fs;
 
 use crate::harness::assert_failure;
-use crate::sealed::{SEGMENT, sealed_site};
+use crate::sealed::{SEGMENT, archived_site, catalog, sealed_site, why};
+
+#[test]
+fn a_segment_in_object_storage_is_shown_and_verified_as_well() {
+    let site = archived_site();
+    let id = SEGMENT.to_string();
+    let shown = site.expect(&["segments", "inspect", &id]);
+    let dropping = catalog(&site);
+    dropping.drop_local(SEGMENT, &why()).unwrap();
+    drop(dropping);
+    fs::remove_file(SEGMENT.file(&site.path("data"))).unwrap();
+    let cold = site.expect(&["segments", "inspect", &id]);
+    assert_eq!(cold, shown.replace("local, archive", "archive"));
+    assert!(site.expect(&["segments", "verify", &id]).contains(": whole, "));
+    let all = site.expect(&["segments", "verify", "--all"]);
+    assert_eq!(all, "0 segments whole, 1 segment in object storage only, not read\n");
+}
 
 #[test]
 fn a_sealed_segment_is_shown_and_verified() {
