@@ -24,7 +24,7 @@ use crate::error::{Damage, LogError};
 use crate::manifest::{self, FactsSection, History, Manifest, SealSource};
 use crate::mutants::{Mutant, planted};
 use crate::reader::Segments;
-use crate::sealed_store::SealedStore;
+use crate::sealed_store::{Elsewhere, SealedStore};
 use crate::segment::{LogId, SegmentHeader};
 use crate::segment_id::SegmentId;
 
@@ -128,6 +128,20 @@ impl Sealer {
         Self { store, log, accept_damage: accept_damage.into(), progress, _lock: lock }
     }
 
+    /// The same, but segments that have no local file are read where `elsewhere` says, to be [split](Sealer::split).
+    #[must_use]
+    pub fn with_elsewhere(self, elsewhere: Arc<Elsewhere>) -> Self {
+        Self { store: self.store.with_elsewhere(elsewhere), ..self }
+    }
+
+    /// The manifests from number `from` on that can be read, oldest first. Waits for the seal that is under way.
+    #[must_use]
+    pub fn manifests(&self, from: u64) -> Vec<Arc<Manifest>> {
+        let state = self.progress.seals.state();
+        let manifests = &state.history.manifests;
+        manifests[manifests.partition_point(|manifest| manifest.number < from)..].to_vec()
+    }
+
     /// Whether the operator has accepted this damage.
     fn accepts(&self, damage: &Damage) -> bool {
         self.accept_damage.iter().any(|name| damage.is_named(name))
@@ -179,7 +193,7 @@ impl Sealer {
     /// Seals a sealed segment again, into others: after a change of policy its batches may be of several classes.
     ///
     /// # Errors
-    /// As [`Sealer::seal`]; [`LogError::Absent`] if the segment has no local file or was split before.
+    /// As [`Sealer::seal`]; [`LogError::Absent`] if the segment is nowhere or was split before.
     pub fn split(&self, id: SegmentId, plan: SealPlan<'_>) -> Result<Sealing, LogError> {
         let mut state = self.progress.seals.state();
         if state.poisoned {

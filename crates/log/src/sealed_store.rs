@@ -109,9 +109,16 @@ impl ReadAt for Tail {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         let start = self.whole.saturating_sub(self.file.len()?);
-        let Some(offset) = offset.checked_sub(start) else {
+        if let Some(offset) = offset.checked_sub(start) {
+            return self.file.read_at(offset, buf);
+        }
+        // Whoever looks for the footer reads a good part of the end at once, and some of that may have been pages.
+        let pages = usize::try_from(start - offset).map_err(io::Error::other)?;
+        let Some((before, tail)) = buf.split_at_mut_checked(pages).filter(|(_, tail)| !tail.is_empty())
+        else {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the segment's pages are not here"));
         };
-        self.file.read_at(offset, buf)
+        before.fill(0);
+        self.file.read_at(0, tail)
     }
 }

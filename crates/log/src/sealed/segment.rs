@@ -94,11 +94,11 @@ impl SealedSegment {
         groups.iter().map(|group| (group.entry.rows, group.entry.statistics.as_slice()))
     }
 
-    /// Where the last part of the file begins that is enough to open it and to [find](Self::find) batches.
+    /// Where the last part of the file begins that is enough to open it and to [find](Self::find) batches: behind the last
+    /// page with rows.
     #[must_use]
     pub fn tail_start(&self) -> u64 {
-        let directory = self.footer.directory.groups.first().map_or(self.file.len, |group| group.offset);
-        directory.min(self.file.len.saturating_sub(TAIL_BYTES))
+        self.footer.directory.groups.first().map_or(self.file.len, |group| group.offset)
     }
 
     /// Finds the batch that begins exactly at `first_sequence`, reading a few pages of the batch directory.

@@ -231,7 +231,8 @@ fn what_is_not_here_is_said_and_can_be_read_elsewhere() {
     let mut bytes = vec![0; child.bytes as usize];
     DiskFile::read_at(&*file, &mut bytes, 0).unwrap();
     disk.open(&path, Access::Write).unwrap().write_at(&bytes, 0).unwrap();
-    log.committer.sealer().drop_pages(id).unwrap();
+    let freed = log.committer.sealer().drop_pages(id).unwrap();
+    assert!(freed > 0, "what has rows is not kept");
     assert_eq!(log.committer.sealer().drop_pages(id).unwrap(), 0, "a second time");
     assert!(!names(&disk, "sealed").contains(&format!("{id}.ice")));
     for reopen in [false, true] {
@@ -248,9 +249,18 @@ fn what_is_not_here_is_said_and_can_be_read_elsewhere() {
         assert_eq!(asked, id);
         Ok(Some(Arc::new(Arc::clone(&file))))
     };
-    let reader = reader.with_elsewhere(Arc::new(elsewhere));
+    let elsewhere = Arc::new(elsewhere);
+    let reader = reader.with_elsewhere(Arc::clone(&elsewhere) as _);
     let found: Vec<_> = reader.scan(Scan::default()).map(|record| content(&record.unwrap())).collect();
     assert_eq!(found, expected);
+
+    let by_schema = |schema: &Schema, _: &_, _| Arc::from(schema.name());
+    let plan = SealPlan { hot_bytes: 0, classify: &by_schema, pace: &mut |_| Continue(()), now: 6 };
+    let sealer = log.committer.sealer().with_elsewhere(elsewhere);
+    let manifest = done(sealer.split(id, plan).unwrap());
+    assert_eq!(sealer.manifests(1), [manifest]);
+    assert_eq!(sealer.manifests(2), []);
+    assert_eq!(contents(&disk), expected, "split, it is here again");
 }
 
 #[test]
