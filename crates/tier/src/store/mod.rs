@@ -12,6 +12,7 @@ mod remote;
 mod upload;
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,7 @@ struct Inner {
     parts: Option<MultipartPlace>,
     breaker: Mutex<Breaker>,
     bandwidth: Mutex<Bandwidth>,
+    requests: AtomicU64,
 }
 
 /// The same place as the objects are in, seen as one for uploads in parts.
@@ -83,6 +85,7 @@ impl Store {
                 parts: place.parts.map(MultipartPlace),
                 breaker: Mutex::new(Breaker::new()),
                 bandwidth: Mutex::new(Bandwidth::new(bytes_per_s)),
+                requests: AtomicU64::new(0),
             }),
         }
     }
@@ -97,6 +100,12 @@ impl Store {
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         lock(&self.inner.breaker).is_closed()
+    }
+
+    /// Requests that were made. What the client tries again by itself, and the pages of a listing, count once.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.inner.requests.load(Ordering::Relaxed)
     }
 
     /// Creates the object `path` with `content`, unless there is one.
@@ -231,7 +240,9 @@ impl Store {
             store: self.name().to_owned(),
             failures: resting.failures,
             retry_after: resting.retry_after,
-        })
+        })?;
+        self.inner.requests.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Turns an answer into what the caller can act on, and tells the breaker.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use icecore_log::sealed::ReadAt;
 use tokio::runtime::{self, Runtime};
 
 use super::{Store, StoreError};
@@ -76,19 +77,14 @@ impl Waiting {
     }
 }
 
-impl RemoteFile {
-    /// Its size in bytes.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.bytes
+/// Errors are `UnexpectedEof` where the object ends; `NotFound` when it is gone; another kind with a [`StoreError`] inside
+/// otherwise.
+impl ReadAt for RemoteFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.bytes)
     }
 
-    /// Fills `buf` with the bytes from `offset` on.
-    ///
-    /// # Errors
-    /// `UnexpectedEof` when it ends before; `NotFound` when the object is gone; another kind with a [`StoreError`] inside
-    /// otherwise.
-    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         let end = offset.checked_add(buf.len() as u64).filter(|&end| end <= self.bytes);
         let end = end.ok_or_else(|| {
             let reason = format!("{}: it has {} bytes, and no more at {offset}", self.path, self.bytes);
@@ -107,6 +103,14 @@ impl RemoteFile {
             (at, filled) = (have, filled + length);
         }
         Ok(())
+    }
+}
+
+impl RemoteFile {
+    /// Its size in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Fetches what holds `at`, and as much up to `end` as one fetch may take; more if it goes on where `last` ended.
@@ -187,7 +191,7 @@ mod tests {
         let (_, _, file) = object(40 << 20, None);
         let mut fetches = 0;
         let mut last = 0..0;
-        for at in (0..file.bytes()).step_by(usize::try_from(PIECE / 2).unwrap()) {
+        for at in (0..file.bytes).step_by(usize::try_from(PIECE / 2).unwrap()) {
             read(&file, at..at + 1).unwrap();
             let range = file.ahead.lock().unwrap().range();
             fetches += u32::from(range != last);

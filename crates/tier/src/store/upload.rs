@@ -1,7 +1,7 @@
 //! Uploads: whole or in parts, resumed where they stopped; and reading back what arrived.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use blake3::Hasher;
@@ -31,6 +31,8 @@ pub struct Digest {
 /// An upload in parts, as far as it is. Whoever keeps it can go on after a crash, or have it aborted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parts {
+    /// The object that is to be.
+    pub object: String,
     /// The place's name for the upload.
     pub id: String,
     /// Bytes of every part but the last.
@@ -41,7 +43,7 @@ pub struct Parts {
 
 /// Keeps the state of an upload in parts.
 pub trait Progress: Send {
-    /// What was kept last, if this upload had begun before.
+    /// What was kept last, if an upload had begun before.
     fn resumed(&self) -> Option<Parts>;
 
     /// Keeps `parts` durably; `None` when the upload is over.
@@ -63,8 +65,8 @@ fn part_bytes(bytes: u64) -> u64 {
 }
 
 impl Store {
-    /// Uploads the file at `local` as the object `path`, in storage class `class` (`None` is the place's usual one), and
-    /// returns the digest of what was sent. An object that is there is replaced.
+    /// Uploads the file at `local` as the object `path`, in storage class `class` (`None` is the place's usual one; a
+    /// directory has no other), and returns the digest of what was sent. An object that is there is replaced.
     ///
     /// # Errors
     /// When the file cannot be read or the place fails; the next call goes on from what `progress` kept.
@@ -79,7 +81,7 @@ impl Store {
         let mut file = File::open(local).map_err(failed)?;
         let bytes = file.metadata().map_err(failed)?.len();
         let mut attributes = Attributes::new();
-        if let Some(class) = class {
+        if let Some(class) = class.filter(|_| self.inner.parts.is_some()) {
             attributes.insert(Attribute::StorageClass, class.to_owned().into());
         }
         if bytes <= PART {
@@ -107,11 +109,12 @@ impl Store {
     ///
     /// # Errors
     /// Whatever the place does wrong.
-    pub async fn abort(&self, path: &str, parts: &Parts) -> Result<(), StoreError> {
+    pub async fn abort(&self, parts: &Parts) -> Result<(), StoreError> {
         let Some(place) = &self.inner.parts else { return Ok(()) };
         self.admit()?;
-        let aborted = timeout(PATIENCE, place.0.abort_multipart(&self.at(path), &parts.id)).await;
-        match self.judge("abort the upload of", path, aborted) {
+        let Parts { object, id, .. } = parts;
+        let aborted = timeout(PATIENCE, place.0.abort_multipart(&self.at(object), id)).await;
+        match self.judge("abort the upload of", object, aborted) {
             Err(error) if !error.is_missing() => Err(error),
             _ => Ok(()),
         }
@@ -122,6 +125,25 @@ impl Store {
     /// # Errors
     /// [`StoreError::Missing`] when there is none; and whatever the place does wrong.
     pub async fn read_back(&self, path: &str) -> Result<Digest, StoreError> {
+        self.read_whole(path, |_| Ok(())).await
+    }
+
+    /// Writes an object into a new file at `local`.
+    ///
+    /// # Errors
+    /// As [`Store::read_back`]; and when the file cannot be written.
+    pub async fn download(&self, path: &str, local: &Path) -> Result<Digest, StoreError> {
+        let failed = |source| StoreError::Local { path: local.to_owned(), source };
+        let mut file = File::create(local).map_err(failed)?;
+        self.read_whole(path, |piece| file.write_all(piece).map_err(failed)).await
+    }
+
+    /// Shows all pieces of an object to `each`, in order.
+    async fn read_whole(
+        &self,
+        path: &str,
+        mut each: impl FnMut(&[u8]) -> Result<(), StoreError>,
+    ) -> Result<Digest, StoreError> {
         let mut content =
             self.request("read back", path, 0, |objects, at| async move {
                 Ok(objects.get(&at).await?.into_stream())
@@ -134,6 +156,7 @@ impl Store {
             self.pace(piece.len() as u64).await;
             bytes += piece.len() as u64;
             hasher.update(&piece);
+            each(&piece)?;
         }
         Ok(Digest { hash: *hasher.finalize().as_bytes(), bytes })
     }
@@ -149,14 +172,23 @@ impl Store {
     ) -> Result<Digest, UploadError> {
         let place = self.inner.parts.as_ref().expect("the caller looked");
         let at = self.at(path);
-        let mut parts = match progress.resumed() {
+        let (ours, other) = match progress.resumed() {
+            Some(parts) if parts.object == path => (Some(parts), None),
+            other => (None, other),
+        };
+        if let Some(other) = other {
+            self.abort(&other).await?;
+            progress.keep(None)?;
+        }
+        let mut parts = match ours {
             Some(parts) => parts,
             None => {
                 self.admit()?;
                 let options = PutMultipartOptions { attributes, ..PutMultipartOptions::default() };
                 let begun = timeout(PATIENCE, place.0.create_multipart_opts(&at, options)).await;
                 let id = self.judge("begin the upload of", path, begun)?;
-                let parts = Parts { id, part_bytes: part_bytes(bytes), arrived: Vec::new() };
+                let (object, part_bytes) = (path.to_owned(), part_bytes(bytes));
+                let parts = Parts { object, id, part_bytes, arrived: Vec::new() };
                 progress.keep(Some(&parts))?;
                 parts
             }

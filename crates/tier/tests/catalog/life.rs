@@ -126,7 +126,12 @@ fn readers_follow_a_writer_and_read_what_a_killed_one_left() {
 #[test]
 fn uploads_in_flight_survive_a_restart() {
     let mut site = Site::without_bucket();
-    let mut parts = Parts { id: "multipart-7".to_owned(), part_bytes: 16 << 20, arrived: Vec::new() };
+    let mut parts = Parts {
+        object: "segments/x.ice".to_owned(),
+        id: "multipart-7".to_owned(),
+        part_bytes: 16 << 20,
+        arrived: Vec::new(),
+    };
     let upload =
         |parts: &Parts| Upload { segment: id(3, 1), store: "archive".to_owned(), parts: parts.clone() };
     site.catalog().keep_upload(&upload(&parts)).unwrap();

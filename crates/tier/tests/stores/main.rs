@@ -98,6 +98,10 @@ async fn files_are_uploaded_and_read_back(store: &Store) {
             assert_eq!(store.upload(name, None, file.path(), &mut kept).await.unwrap(), sent, "{name}");
             assert_eq!(kept.parts, None);
             assert_eq!(store.read_back(name).await.unwrap(), sent, "{name}");
+            let copy = file.path().with_extension("copy");
+            assert_eq!(store.download(name, &copy).await.unwrap(), sent, "{name}");
+            assert!(fs::read(&copy).unwrap() == fs::read(file.path()).unwrap(), "{name}");
+            fs::remove_file(copy).unwrap();
         }
     }
     assert!(store.read_back("segments/absent").await.unwrap_err().is_missing());
@@ -127,10 +131,18 @@ async fn an_upload_is_resumed(store: &Store) {
     );
     assert_eq!(store.read_back("segments/resumed").await.unwrap(), sent);
 
+    // Wanted under another name: the one that was begun is not gone on with.
+    let mut kept = Kept { fail_at: Some(2), ..Kept::default() };
+    store.upload("segments/one", None, file.path(), &mut kept).await.unwrap_err();
+    kept.fail_at = None;
+    assert_eq!(store.upload("segments/other", None, file.path(), &mut kept).await.unwrap(), sent);
+    assert_eq!(store.read_back("segments/other").await.unwrap(), sent);
+    assert_eq!(store.size("segments/one").await.unwrap(), None);
+
     // Aborted: the place has forgotten it, and the next call begins anew.
     let mut kept = Kept { fail_at: Some(2), ..Kept::default() };
     store.upload("segments/aborted", None, file.path(), &mut kept).await.unwrap_err();
-    store.abort("segments/aborted", kept.parts.as_ref().unwrap()).await.unwrap();
+    store.abort(kept.parts.as_ref().unwrap()).await.unwrap();
     assert_eq!(store.size("segments/aborted").await.unwrap(), None);
 }
 

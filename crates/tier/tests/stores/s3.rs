@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::env;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use icecore_tier::store::{Place, Store};
+use icecore_tier::store::{Place, Store, Waiting};
 use tempfile::TempDir;
 
 /// How long the server may take until it listens.
@@ -69,7 +69,19 @@ impl Server {
             assert!(Instant::now() < deadline, "the S3 server does not listen");
             sleep(Duration::from_millis(100));
         }
+        while !server.has_bucket() {
+            assert!(Instant::now() < deadline, "the S3 server does not make its bucket");
+            sleep(Duration::from_millis(100));
+        }
         Some(server)
+    }
+
+    /// Whether it can be used: it listens before its bucket is there.
+    fn has_bucket(&self) -> bool {
+        let store = self.store("begin", "");
+        // On a thread of its own, since some tests are in a runtime already.
+        let list = move || Waiting::new(None).unwrap().wait(store.list("", |_| {})).is_ok();
+        thread::spawn(list).join().unwrap()
     }
 
     /// The store `name` under `prefix` in the server's bucket.
