@@ -145,6 +145,14 @@ impl Catalog {
         View::new(&self.db)
     }
 
+    /// Whether the journal has every decision; without a bucket there is none, and nothing to wait for.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn is_on_record(&self) -> Result<bool, CatalogError> {
+        Ok(self.bucket.is_none() || self.view()?.unmirrored()? == 0)
+    }
+
     fn begin(&self) -> Result<WriteTransaction, CatalogError> {
         let mut txn = self.db.begin_write()?;
         // After a crash the catalog is there at once, however large.

@@ -7,7 +7,7 @@
 //! - [`catalog`]: the segments, and every decision about them, in a database
 //! - [`journal`]: those decisions, mirrored to the bucket, and the term of who may write there
 //! - [`store`]: object storage, with all that can go wrong there
-//! - `worker`: does what the plan says
+//! - [`worker`]: does what the plan says
 //!
 //! This crate knows nothing of QUIC and HTTP.
 
@@ -25,3 +25,4 @@ pub mod plan;
 pub mod policy;
 pub mod segment;
 pub mod store;
+pub mod worker;

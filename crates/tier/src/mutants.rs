@@ -12,6 +12,12 @@ pub enum Mutant {
     EffectBeforeJournal,
     /// A rebuild passes over holds.
     RebuildIgnoresHolds,
+    /// A copy is recorded without having been read back.
+    CopyNotCompared,
+    /// A local file goes before it is decided that it may.
+    FileBeforeDecision,
+    /// The bytes of a segment go when it is marked.
+    DeleteAtMark,
 }
 
 #[cfg(feature = "mutants")]

@@ -91,3 +91,45 @@ pub struct Deletion {
     /// The policy that decided it.
     pub policy: String,
 }
+/// The object of a segment's copy in this storage class; `None` is the store's usual one. Copies of different classes have
+/// different names, so that the one that is there stays as it is until the other was verified.
+#[must_use]
+pub fn object_name(segment: SegmentId, class: Option<&str>) -> String {
+    match class {
+        Some(class) => format!("segments/{segment}.{class}.ice"),
+        None => format!("segments/{segment}.ice"),
+    }
+}
+
+/// The segment and the storage class of the object of this name, if it is that of a copy.
+#[must_use]
+pub fn parse_object(name: &str) -> Option<(SegmentId, Option<&str>)> {
+    let file = name.strip_prefix("segments/")?.strip_suffix(".ice")?;
+    let (id, class) = file.split_once('.').map_or((file, None), |(id, class)| (id, Some(class)));
+    Some((id.parse().ok()?, class))
+}
+
+impl Copy {
+    /// The object of this copy of `segment`.
+    #[must_use]
+    pub fn object(&self, segment: SegmentId) -> String {
+        object_name(segment, self.class.as_deref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_named_by_segment_and_class() {
+        let id = SegmentId { manifest: 12, child: 3 };
+        assert_eq!(object_name(id, None), "segments/000000000012-003.ice");
+        for class in [None, Some("GLACIER_IR"), Some("v1.2")] {
+            assert_eq!(parse_object(&object_name(id, class)), Some((id, class)));
+        }
+        for other in ["segments/12-3.ice", "segments/000000000012-003", "manifests/000000000012-003.ice"] {
+            assert_eq!(parse_object(other), None, "{other}");
+        }
+    }
+}

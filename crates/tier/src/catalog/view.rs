@@ -8,8 +8,8 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, Read
 use super::decision::{Decision, What};
 use super::error::CatalogError;
 use super::rows::{
-    CONTENTS, DROPPED, Deletions, End, Entry, GONE, Gone, HISTORY, HISTORY_OF, HOLDS, Id, POLICIES, SEGMENTS,
-    STATE, STATE_KEY, State, UPLOADS, decode, get, id, key,
+    CONTENTS, DROPPED, Deletions, End, Entry, GONE, Gone, HISTORY, HISTORY_OF, HOLDS, Id, MANIFESTS,
+    POLICIES, SEGMENTS, STATE, STATE_KEY, State, UPLOADS, decode, get, id, key,
 };
 use crate::hold::Hold;
 use crate::instant;
@@ -105,6 +105,23 @@ impl View {
         }))
     }
 
+    /// What remains of the segment of this name, if it is gone.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn tombstone(&self, segment: SegmentId) -> Result<Option<Gone>, CatalogError> {
+        get(&self.gone, "gone", key(segment))
+    }
+
+    /// The number of the manifest that is to be registered next.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn next_manifest(&self) -> Result<u64, CatalogError> {
+        let manifests = self.txn.open_table(MANIFESTS)?;
+        Ok(manifests.last()?.map_or(0, |(number, _)| number.value() + 1))
+    }
+
     /// Segments that are gone and of which bytes may be left, and may go: those that were deleted, and those that were split
     /// when every segment that came of them has a verified copy, or is gone itself.
     ///
@@ -183,7 +200,7 @@ impl View {
     /// # Errors
     /// [`CatalogError::Unknown`] when there never was one of this name; or when the database cannot be read.
     pub fn explain(&self, segment: SegmentId) -> Result<Explanation, CatalogError> {
-        let gone: Option<Gone> = get(&self.gone, "gone", key(segment))?;
+        let gone = self.tombstone(segment)?;
         let standing = match (self.segment(segment)?, &gone) {
             (Some(entry), _) => live_in_words(&entry),
             (None, Some(gone)) => gone_in_words(gone),

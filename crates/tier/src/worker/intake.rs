@@ -1,0 +1,148 @@
+//! New manifests: into the catalog, and into the stores.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use icecore_log::disk::Access;
+use icecore_log::sealed::{SealedEntry, SealedSegment};
+use icecore_log::{Disk, Manifest, RealDisk};
+
+use super::trouble::Trouble;
+use super::{LabelsAt, Round, Worker};
+use crate::catalog::NewManifest;
+use crate::policy::{Labels, PolicySet};
+use crate::segment::{Content, SegmentId, Span};
+use crate::store::Store;
+
+/// The directory of manifests in a store.
+const SHELF: &str = "manifests";
+
+impl Worker {
+    /// Registers the manifests that the catalog does not know yet.
+    pub(super) fn take_in(&mut self, round: &mut Round<'_>, policies: &PolicySet) -> Result<(), Trouble> {
+        let next = self.catalog.view()?.next_manifest()?;
+        for manifest in self.sealer.manifests(next) {
+            let new = self.read(&manifest, round.labels)?;
+            let labels = round.labels;
+            let sharing = |bytes, contents: &[Content]| {
+                policies.shares(bytes, contents, |content| labels(&content.device, content.received.last))
+            };
+            let reason = format!("manifest {} was written", manifest.number);
+            self.catalog.register(&new, &sharing, &round.because(&reason))?;
+            round.pass.registered += new.segments.len() as u64;
+            self.littered |= !new.from.is_empty();
+        }
+        Ok(())
+    }
+
+    /// What the catalog is told of a manifest.
+    fn read(&self, manifest: &Manifest, labels: &LabelsAt<'_>) -> Result<NewManifest, Trouble> {
+        let root = |id: SegmentId| manifest.children[id.child as usize].root;
+        NewManifest::of(manifest, |id| contents(&self.open_local(id, root(id))?, labels))
+    }
+
+    /// Where the local file of a segment is, or would be.
+    pub(super) fn file(&self, id: SegmentId) -> PathBuf {
+        id.file(&self.data)
+    }
+
+    /// Opens the local file of a segment, which has to have this root.
+    pub(super) fn open_local(&self, id: SegmentId, root: [u8; 32]) -> Result<SealedSegment, Trouble> {
+        open(self.file(id), root)
+    }
+
+    /// Puts manifests into every store that does not have them. Where that fails, no segment of theirs is uploaded.
+    pub(super) fn shelve(&mut self, round: &mut Round<'_>) {
+        for name in self.stores.keys().cloned().collect::<Vec<_>>() {
+            let from = self.shelved.get(&name).copied().unwrap_or_default();
+            let manifests = self.sealer.manifests(from);
+            if manifests.is_empty() {
+                continue;
+            }
+            let doing = format!("put manifests into store `{name}`");
+            match self.shelve_in(&name, &manifests) {
+                Ok(()) => self.patience.succeeded_at(&doing),
+                Err(trouble) => self.fail(round, None, &doing, &trouble),
+            }
+        }
+    }
+
+    fn shelve_in(&mut self, name: &str, manifests: &[Arc<Manifest>]) -> Result<(), Trouble> {
+        let store = self.store(name)?.clone();
+        let mut there = BTreeSet::new();
+        if !self.shelved.contains_key(name) {
+            // What a listing lacks is put again, and found to be there.
+            self.waiting.wait(store.list(SHELF, |object| _ = there.insert(object.path)))?;
+        }
+        let mut checked = false;
+        for manifest in manifests {
+            let object = format!("{SHELF}/{:012}.manifest", manifest.number);
+            if !there.contains(&object) {
+                if !checked {
+                    self.catalog.check_term()?;
+                    checked = true;
+                }
+                let path = manifest.file(&self.data);
+                let bytes = std::fs::read(&path).map_err(|source| Trouble::File { path, source })?;
+                self.waiting.wait(place(&store, &object, bytes.into()))?;
+            }
+            self.shelved.insert(name.to_owned(), manifest.number + 1);
+        }
+        Ok(())
+    }
+}
+
+/// Creates an object for ever, and makes sure that it is what was sent.
+async fn place(store: &Store, object: &str, content: Bytes) -> Result<(), Trouble> {
+    store.put_new(object, content.clone()).await?;
+    let found = store.get(object).await?;
+    if found == content {
+        return Ok(());
+    }
+    // Nobody else had put it there, so it may be put again.
+    store.delete(object).await?;
+    let (store, object) = (store.name().to_owned(), object.to_owned());
+    Err(Trouble::Differs { store, object, found: found.len() as u64, sent: content.len() as u64 })
+}
+
+/// Opens a file as the segment with this root.
+pub(super) fn open(path: PathBuf, root: [u8; 32]) -> Result<SealedSegment, Trouble> {
+    let file = RealDisk.open(&path, Access::Read);
+    let file = file.map_err(|source| Trouble::File { path: path.clone(), source })?;
+    let segment = SealedSegment::open(Arc::new(file), path.clone())?;
+    if segment.summary().root == root { Ok(segment) } else { Err(Trouble::Foreign { path }) }
+}
+
+/// What is in a segment. Events of a device that changed its labels in between are told apart by them.
+fn contents(segment: &SealedSegment, labels: &LabelsAt<'_>) -> Result<Vec<Content>, Trouble> {
+    let mut contents: Vec<Content> = Vec::new();
+    let mut known: BTreeMap<(String, String, &Labels), usize> = BTreeMap::new();
+    let mut last: Option<(SealedEntry, &Labels, usize)> = None;
+    for entry in segment.entries() {
+        let entry = entry?;
+        let labels = labels(entry.source.device.as_str(), entry.received);
+        let same = last.as_ref().filter(|(before, with, _)| {
+            Arc::ptr_eq(&before.schema, &entry.schema)
+                && Arc::ptr_eq(&before.source, &entry.source)
+                && *with == labels
+        });
+        let at = if let Some((_, _, at)) = same {
+            *at
+        } else {
+            let (schema, device) = (entry.schema.name().to_owned(), entry.source.device.as_str().to_owned());
+            *known.entry((schema.clone(), device.clone(), labels)).or_insert_with(|| {
+                let received = Span { first: entry.received, last: entry.received };
+                contents.push(Content { schema, device, received, rows: 0 });
+                contents.len() - 1
+            })
+        };
+        let Content { received, rows, .. } = &mut contents[at];
+        *rows += u64::from(entry.batch.count);
+        received.first = received.first.min(entry.received);
+        received.last = received.last.max(entry.received);
+        last = Some((entry, labels, at));
+    }
+    Ok(contents)
+}

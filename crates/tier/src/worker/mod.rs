@@ -1,0 +1,267 @@
+//! The worker: does what the plan says, and nothing else moves data.
+//!
+//! A [`Worker`] makes one [pass](Worker::pass) after the other: it takes in new manifests, plans, and carries the plan out. It
+//! waits for what stores answer, so it is for a thread of its own.
+//!
+//! What makes it safe to be killed anywhere is the order of things, and that every step may be done twice:
+//!
+//! - A copy is uploaded, read back and compared, and only then recorded. The manifest is there before it.
+//! - A local file, or a copy, goes after the decision that it may, and that is made only where another copy is on record. What a
+//!   crash leaves in between is found by what the catalog says, or by the sweep.
+//! - A deletion is on record before it takes effect, and objects go after that. They go only while all decisions are in the
+//!   journal, deletions are on, the clock is trusted, and the term is still ours.
+//! - The sweep compares the listings of stores and of the data directory with the catalog, and removes only what belongs to
+//!   segments that the catalog knows.
+
+mod copies;
+mod decisions;
+mod intake;
+mod metrics;
+mod outlook;
+mod pass;
+mod patience;
+mod removal;
+mod split;
+mod sweep;
+mod trouble;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use icecore_log::sealed::ReadAt;
+use icecore_log::{Elsewhere, Sealer};
+
+use self::metrics::Metrics;
+pub use self::outlook::Outlook;
+use self::pass::Round;
+pub use self::pass::{Failure, Pass};
+use self::patience::Patience;
+use self::trouble::Trouble;
+use crate::catalog::{Catalog, CatalogError, Deletions, View};
+use crate::plan::{Books, Moment, Plan};
+use crate::policy::{Labels, PolicySet};
+use crate::segment::SegmentId;
+use crate::store::{Store, Waiting};
+
+/// Tells the labels that a device had at a time, in nanoseconds since the Unix epoch.
+pub type LabelsAt<'l> = dyn Fn(&str, i64) -> &'l Labels + 'l;
+
+/// What a pass is told of the world.
+#[derive(Clone)]
+pub struct Circumstances<'a> {
+    /// Clock, disk and the time for deletions. Which stores are unreachable, the worker adds itself.
+    pub moment: Moment,
+    /// Bytes of the disk that ingestion leaves free: when no more than these are, it stops.
+    pub reserve: u64,
+    /// Bytes that ingestion has written to the disk so far, since whenever.
+    pub written: u64,
+    /// The labels of devices, at receipt.
+    pub labels: &'a LabelsAt<'a>,
+}
+
+/// Carries out plans. It keeps nothing that it could not find again after a crash, except its patience.
+pub struct Worker {
+    catalog: Arc<Catalog>,
+    stores: BTreeMap<String, Store>,
+    sealer: Sealer,
+    data: PathBuf,
+    waiting: Waiting,
+    patience: Patience,
+    outlook: Outlook,
+    metrics: Metrics,
+    /// By store, the manifests below this number are there.
+    shelved: BTreeMap<String, u64>,
+    /// Stores, and the data directory, that were compared with the catalog lately, and when.
+    swept: BTreeMap<Option<String>, i64>,
+    /// Segments with objects in stores that another copy there has replaced.
+    replaced: BTreeSet<(SegmentId, String)>,
+    /// There may be bytes of what is gone.
+    littered: bool,
+}
+
+impl Worker {
+    /// A worker for the data directory `data`, whose log `sealer` is of. `waiting` has to be that of the catalog's bucket: a
+    /// store's connections belong to one of them.
+    #[must_use]
+    pub fn new(
+        catalog: Arc<Catalog>,
+        stores: impl IntoIterator<Item = Store>,
+        sealer: &Sealer,
+        data: &Path,
+        waiting: Waiting,
+    ) -> Self {
+        let stores: BTreeMap<String, Store> =
+            stores.into_iter().map(|store| (store.name().to_owned(), store)).collect();
+        let elsewhere = {
+            let catalog = Arc::clone(&catalog);
+            elsewhere(move || catalog.view(), stores.values().cloned(), waiting.clone())
+        };
+        Self {
+            sealer: sealer.clone().with_elsewhere(elsewhere),
+            catalog,
+            stores,
+            data: data.to_owned(),
+            waiting,
+            patience: Patience::default(),
+            outlook: Outlook::default(),
+            metrics: Metrics::new(),
+            shelved: BTreeMap::new(),
+            swept: BTreeMap::new(),
+            replaced: BTreeSet::new(),
+            littered: true,
+        }
+    }
+
+    /// Does what is to be done now, as far as one pass goes: a gigabyte of uploads at most, so that what is urgent does not
+    /// wait for them. [`Pass::is_quiet`] says whether there is more.
+    pub fn pass(&mut self, circumstances: &Circumstances<'_>) -> Pass {
+        let Circumstances { moment, written, reserve, .. } = circumstances;
+        self.outlook.note(moment.now, *written);
+        let requests = |stores: &BTreeMap<String, Store>| stores.values().map(Store::requests).sum::<u64>();
+        let before = requests(&self.stores);
+        let mut round = Round::new(circumstances);
+        match self.try_pass(&mut round) {
+            Ok(()) => self.patience.succeeded_at("go on"),
+            Err(trouble) => self.fail(&mut round, None, "go on", &trouble),
+        }
+        let mut pass = round.pass;
+        pass.requests = requests(&self.stores) - before;
+        pass.resting = self.resting();
+        pass.hours_left = self.outlook.hours_left(moment.free.saturating_sub(*reserve));
+        self.metrics.tell(&pass, &self.stores);
+        self.tell_of_stores(&pass);
+        pass
+    }
+
+    /// Tells when stores begin to be left alone, and for how long the disk can wait for them.
+    fn tell_of_stores(&mut self, pass: &Pass) {
+        const DOING: &str = "reach all stores";
+        let Pass { resting, hours_left, .. } = pass;
+        if resting.is_empty() {
+            return self.patience.succeeded_at(DOING);
+        }
+        if self.patience.failed_at(DOING) {
+            let hours = hours_left.map_or("more than can be told".to_owned(), |hours| format!("{hours:.1}"));
+            tracing::warn!(
+                stores = resting.join(", "),
+                hours_left = hours,
+                "data stays on this disk for now"
+            );
+        }
+    }
+
+    fn try_pass(&mut self, round: &mut Round<'_>) -> Result<(), Trouble> {
+        let Some(policies) = self.policies()? else {
+            round.pass.waits.push("no policies apply yet".to_owned());
+            return Ok(());
+        };
+        self.take_in(round, &policies)?;
+        self.mirror(round);
+        self.shelve(round);
+        let plan = self.plan(round, &policies)?;
+        self.sweep(round, &plan)?;
+        self.decide(round, &plan)?;
+        self.clear_away(round)?;
+        self.copy(round, &plan)?;
+        if self.split(round, &plan, &policies)? {
+            self.take_in(round, &policies)?;
+        }
+        self.mirror(round);
+        Ok(())
+    }
+
+    /// The policies that apply, by the catalog.
+    fn policies(&self) -> Result<Option<PolicySet>, Trouble> {
+        let Some(applied) = self.catalog.view()?.policies()? else { return Ok(None) };
+        let name = format!("policies {}", applied.version);
+        Ok(Some(PolicySet::parse(&name, &applied.text)?))
+    }
+
+    fn plan(&mut self, round: &mut Round<'_>, policies: &PolicySet) -> Result<Plan, Trouble> {
+        let view = self.catalog.view()?;
+        let mut books = Books::new(policies);
+        for entry in view.segments()? {
+            let entry = entry?;
+            if let Err(unknown) = books.add(&entry.segment, !entry.holds.is_empty()) {
+                self.fail(round, Some(entry.segment.id), "plan", &unknown.into());
+            }
+        }
+        let mut moment = round.moment.clone();
+        moment.unreachable.extend(self.resting());
+        Ok(books.plan(&moment))
+    }
+
+    /// Writes the journal on. Without it nothing is deleted, but everything else goes on.
+    fn mirror(&mut self, round: &mut Round<'_>) {
+        match self.catalog.mirror("worker", round.moment.now) {
+            Ok(()) => self.patience.succeeded_at("write the journal"),
+            Err(error) => self.fail(round, None, "write the journal", &error.into()),
+        }
+    }
+
+    /// The stores that are left alone for now.
+    fn resting(&self) -> Vec<String> {
+        let resting = self.stores.values().filter(|store| !store.is_healthy());
+        resting.map(|store| store.name().to_owned()).collect()
+    }
+
+    fn store(&self, name: &str) -> Result<&Store, Trouble> {
+        self.stores.get(name).ok_or_else(|| Trouble::NoStore { store: name.to_owned() })
+    }
+
+    /// Why no bytes may be removed now, if they may not. What is still to be removed waits.
+    fn keeps_bytes(round: &Round<'_>, view: &View) -> Result<Option<String>, Trouble> {
+        if let Deletions::Off { reason } = view.deletions() {
+            return Ok(Some(format!("deletions are off: {reason}")));
+        }
+        Ok(round.moment.suspended.clone())
+    }
+
+    fn fail(&mut self, round: &mut Round<'_>, segment: Option<SegmentId>, doing: &str, trouble: &Trouble) {
+        let first = match segment {
+            Some(segment) => self.patience.failed(segment, round.moment.now),
+            None => self.patience.failed_at(doing),
+        };
+        self.metrics.failed(trouble.kind());
+        round.fail(segment, doing, trouble, first);
+    }
+}
+
+/// It may be given to a thread.
+const _: fn() = || {
+    fn is_send<T: Send>() {}
+    is_send::<Worker>();
+};
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker")
+            .field("data", &self.data)
+            .field("stores", &self.stores)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads segments that have no local file in the stores where the catalog says they are. `view` gives the catalog; `waiting` has
+/// to be the one that these stores are used with.
+pub fn elsewhere(
+    view: impl Fn() -> Result<View, CatalogError> + Send + Sync + 'static,
+    stores: impl IntoIterator<Item = Store>,
+    waiting: Waiting,
+) -> Arc<Elsewhere> {
+    let stores: BTreeMap<String, Store> =
+        stores.into_iter().map(|store| (store.name().to_owned(), store)).collect();
+    Arc::new(move |id: SegmentId| {
+        let Some(entry) = view().and_then(|view| view.segment(id)).map_err(io::Error::other)? else {
+            return Ok(None);
+        };
+        let segment = entry.segment;
+        let mut copies = segment.copies.iter().rev();
+        let found = copies.find_map(|copy| Some((copy, stores.get(&copy.store)?)));
+        Ok(found.map(|(copy, store)| {
+            Arc::new(waiting.open(store, &copy.object(id), segment.root, segment.bytes)) as Arc<dyn ReadAt>
+        }))
+    })
+}

@@ -1,0 +1,15 @@
+//! The worker over real logs: whole lives, stores that do everything wrong, crashes at every request.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod faults;
+mod faulty;
+mod histories;
+mod kills;
+mod life;
+mod mutants;
+mod outage;
+#[path = "../stores/s3.rs"]
+mod s3;
+mod site;
+mod splits;
+mod sweeps;
