@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use icecore_log::sealed::{ReadAt, SealedSegment};
+use icecore_log::sealed::SealedSegment;
 use icecore_log::{LogError, SegmentId};
 use icecore_tier::journal::{Bucket, StoreBucket};
-use icecore_tier::segment::Copy;
-use icecore_tier::store::{Listed, Place, RemoteFile, Store, Waiting};
+use icecore_tier::segment::parse_object;
+use icecore_tier::store::{Listed, Place, Store, Waiting};
 
 use crate::config::Config;
 
@@ -84,14 +84,6 @@ fn write_durably(file: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// The object of a copy of a sealed segment.
-pub(crate) fn object(id: SegmentId, copy: &Copy) -> String {
-    match &copy.class {
-        Some(class) => format!("segments/{id}.{class}.ice"),
-        None => format!("segments/{id}.ice"),
-    }
-}
-
 /// The objects of sealed segments in a store, and their sizes.
 ///
 /// # Errors
@@ -99,10 +91,7 @@ pub(crate) fn object(id: SegmentId, copy: &Copy) -> String {
 pub(crate) fn segments(store: &Store, waiting: &Waiting) -> anyhow::Result<Vec<(SegmentId, Listed)>> {
     let mut segments = Vec::new();
     waiting.wait(store.list("segments", |object| {
-        let name = object.path.strip_prefix("segments/").and_then(|name| name.strip_suffix(".ice"));
-        // The storage class is in the name, behind a dot.
-        let id = name.map(|name| name.split_once('.').map_or(name, |(id, _)| id));
-        if let Some(Ok(id)) = id.map(str::parse) {
+        if let Some((id, _class)) = parse_object(&object.path) {
             segments.push((id, object));
         }
     }))?;
@@ -121,18 +110,5 @@ pub(crate) fn open_segment(
 ) -> Result<SealedSegment, LogError> {
     // Without a cache it does not matter what names the content.
     let file = waiting.open(store, &object.path, [0; 32], object.bytes);
-    SealedSegment::open(Arc::new(Object(file)), PathBuf::from(&object.path))
-}
-
-/// An object, as segments are read from it.
-struct Object(RemoteFile);
-
-impl ReadAt for Object {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.bytes())
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.0.read_at(offset, buf)
-    }
+    SealedSegment::open(Arc::new(file), PathBuf::from(&object.path))
 }

@@ -50,7 +50,12 @@ pub(crate) fn read_policies(file: &Path) -> anyhow::Result<(String, PolicySet)> 
 
 /// The labels that the device of some events had when they were received.
 pub(crate) fn at_receipt<'l>(labels: &'l LabelHistory, content: &Content) -> &'l Labels {
-    labels.at(&content.device, content.received.last).unwrap_or(&NO_LABELS)
+    at(labels, &content.device, content.received.last)
+}
+
+/// The labels that a device had at a time, in nanoseconds since the Unix epoch.
+pub(crate) fn at<'l>(labels: &'l LabelHistory, device: &str, time: i64) -> &'l Labels {
+    labels.at(device, time).unwrap_or(&NO_LABELS)
 }
 
 /// The labels that a device has now.

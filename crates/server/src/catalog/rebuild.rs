@@ -7,12 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use icecore_ingest::LabelHistory;
 use icecore_log::disk::{Disk, DiskLock};
 use icecore_log::{LogError, LogReader, Manifest, RealDisk, SegmentId};
-use icecore_tier::catalog::{Found, NewManifest, Rebuild, Rebuilt, Why, contents};
+use icecore_tier::catalog::{Found, NewManifest, Rebuild, Rebuilt, Why};
 use icecore_tier::policy::PolicySet;
 use icecore_tier::segment::Content;
 use icecore_tier::store::{Listed, Store, Waiting};
+use icecore_tier::worker::contents;
 
 use crate::config::{Config, RETENTION};
 use crate::device::registry;
@@ -43,7 +45,7 @@ pub(super) fn run(config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
     add_identities(&rebuild, data)?;
     let policies = PolicySet::parse("the journal's policies", rebuild.policies().unwrap_or(RETENTION))?;
     let labels = registry(config)?.labels();
-    let found = Finder::look(config, &stores, &waiting)?.found(reader.manifests())?;
+    let found = Finder::look(config, &stores, &waiting, &labels)?.found(reader.manifests())?;
     let sharing = |bytes, contents: &[Content]| tiers::shares(&policies, &labels, bytes, contents);
     let (catalog, rebuilt) = rebuild.build(data, &found, &sharing)?;
     tell(catalog.view()?.count()?, &rebuilt, out)
@@ -94,16 +96,22 @@ struct Finder<'a> {
     config: &'a Config,
     stores: &'a stores::Stores,
     waiting: &'a Waiting,
+    labels: &'a LabelHistory,
     objects: BTreeMap<&'a str, BTreeMap<SegmentId, Listed>>,
 }
 
 impl<'a> Finder<'a> {
-    fn look(config: &'a Config, stores: &'a stores::Stores, waiting: &'a Waiting) -> anyhow::Result<Self> {
+    fn look(
+        config: &'a Config,
+        stores: &'a stores::Stores,
+        waiting: &'a Waiting,
+        labels: &'a LabelHistory,
+    ) -> anyhow::Result<Self> {
         let list = |(name, store): (&'a String, &'a Store)| {
             Ok((name.as_str(), stores::segments(store, waiting)?.into_iter().collect()))
         };
         let objects = stores.iter().map(list).collect::<anyhow::Result<_>>()?;
-        Ok(Self { config, stores, waiting, objects })
+        Ok(Self { config, stores, waiting, labels, objects })
     }
 
     fn found(&self, manifests: &[Arc<Manifest>]) -> anyhow::Result<Found> {
@@ -124,13 +132,14 @@ impl<'a> Finder<'a> {
 
     /// What is in a segment, by its footer, wherever there is one; nothing of one that is nowhere.
     fn contents(&self, id: SegmentId) -> Result<Vec<Content>, LogError> {
+        let at_receipt = |device: &str, received| tiers::at(self.labels, device, received);
         if let Some(segment) = open_local(id, &self.config.data.dir)? {
-            return Ok(contents(segment.summary()));
+            return contents(&segment, &at_receipt);
         }
         for (store, objects) in &self.objects {
             if let Some(object) = objects.get(&id) {
                 let segment = stores::open_segment(&self.stores[*store], self.waiting, object)?;
-                return Ok(contents(segment.summary()));
+                return contents(&segment, &at_receipt);
             }
         }
         Ok(Vec::new())

@@ -88,7 +88,7 @@ fn open(id: SegmentId, known: Option<&Known>, config: &Config) -> anyhow::Result
     let (stores, waiting) = (stores::open(config)?, stores::waiting()?);
     for copy in entry.segment.copies.iter().rev() {
         if let Some(store) = stores.get(&copy.store) {
-            let object = Listed { path: stores::object(id, copy), bytes: entry.segment.bytes };
+            let object = Listed { path: copy.object(id), bytes: entry.segment.bytes };
             return Ok(Some(stores::open_segment(store, &waiting, &object)?));
         }
     }

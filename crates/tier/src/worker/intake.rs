@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use icecore_log::disk::Access;
 use icecore_log::sealed::{SealedEntry, SealedSegment};
-use icecore_log::{Disk, Manifest, RealDisk};
+use icecore_log::{Disk, LogError, Manifest, RealDisk};
 
 use super::trouble::Trouble;
 use super::{LabelsAt, Round, Worker};
@@ -40,7 +40,7 @@ impl Worker {
     /// What the catalog is told of a manifest.
     fn read(&self, manifest: &Manifest, labels: &LabelsAt<'_>) -> Result<NewManifest, Trouble> {
         let root = |id: SegmentId| manifest.children[id.child as usize].root;
-        NewManifest::of(manifest, |id| contents(&self.open_local(id, root(id))?, labels))
+        NewManifest::of(manifest, |id| Ok(contents(&self.open_local(id, root(id))?, labels)?))
     }
 
     /// Where the local file of a segment is, or would be.
@@ -116,7 +116,10 @@ pub(super) fn open(path: PathBuf, root: [u8; 32]) -> Result<SealedSegment, Troub
 }
 
 /// What is in a segment. Events of a device that changed its labels in between are told apart by them.
-fn contents(segment: &SealedSegment, labels: &LabelsAt<'_>) -> Result<Vec<Content>, Trouble> {
+///
+/// # Errors
+/// When its batch directory cannot be read, or is damaged.
+pub fn contents(segment: &SealedSegment, labels: &LabelsAt<'_>) -> Result<Vec<Content>, LogError> {
     let mut contents: Vec<Content> = Vec::new();
     let mut known: BTreeMap<(String, String, &Labels), usize> = BTreeMap::new();
     let mut last: Option<(SealedEntry, &Labels, usize)> = None;

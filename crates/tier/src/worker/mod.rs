@@ -33,6 +33,7 @@ use std::sync::Arc;
 use icecore_log::sealed::ReadAt;
 use icecore_log::{Elsewhere, Sealer};
 
+pub use self::intake::contents;
 use self::metrics::Metrics;
 pub use self::outlook::Outlook;
 use self::pass::Round;
