@@ -33,9 +33,6 @@ const SCALES: [f64; MAX_PLACES + 1] =
 /// Fractional bits of a line's start and slope.
 const LINE_BITS: u32 = 16;
 
-/// The number of pco's convolutional predictor, which loses numbers on short pages: never written, and refused.
-const CONVOLUTION: u32 = 3;
-
 const PLAIN: u8 = 0;
 const DECIMALS: u8 = 1;
 const DICTIONARY: u8 = 2;
@@ -374,10 +371,7 @@ impl<T: pco::data_types::Number + Zeroable> Chunk<T> {
     /// Reads header and metadata of `count` numbers, which must be all that is left.
     fn open(mut fields: Fields<'_>, count: usize) -> Decoded<Self> {
         let meta = fields.rest();
-        let delta = check_pco_claims(meta, size_of::<T>(), count).map_err(|error| error.to_string())?;
-        if delta == CONVOLUTION {
-            return Err("pco: a convolution, which is not used here".into());
-        }
+        check_pco_claims(meta, size_of::<T>(), count).map_err(|error| error.to_string())?;
         let (file, rest) = FileDecompressor::new(meta).map_err(|error| format!("pco: {error}"))?;
         let (chunk, rest) = file.chunk_decompressor(rest).map_err(|error| format!("pco: {error}"))?;
         if rest.is_empty() { Ok(Self(chunk)) } else { Err("pco: bytes behind the metadata".into()) }

@@ -26,6 +26,12 @@ pub(super) const MAX_LEVEL: u8 = 12;
 const MAX_WINDOW_LOG: u32 = 15;
 const MIN_WINDOW_LOG: u32 = 4;
 
+/// The numbers of two of pco's delta encodings.
+const LOOKBACK: u32 = 2;
+/// Predicts by weights of the writer's choice; pco's encoder takes it only when told to. What hostile weights make of the
+/// decoder's arithmetic is not worth finding out.
+const CONVOLUTION: u32 = 3;
+
 /// Bytes of one number, for types that pco takes.
 pub(super) fn number_bytes(ty: ColumnType) -> Option<usize> {
     match ty {
@@ -103,11 +109,11 @@ fn decompress_numbers<T: Number + Pod>(packed: &[u8], count: usize) -> Result<Al
 }
 
 /// Reads what the metadata of a pco chunk of `count` numbers (its header and chunk metadata are at the front of `packed`)
-/// would make pco allocate, and refuses what so many numbers cannot need. Gives the number of the chunk's delta encoding.
+/// would make pco allocate, and refuses what so many numbers cannot need.
 ///
 /// # Errors
-/// The chunk claims more than it needs, or is of an unknown format or mode.
-pub fn check_pco_claims(packed: &[u8], number_bytes: usize, count: usize) -> Result<u32, ColumnError> {
+/// The chunk claims more than it needs, is of an unknown format or mode, or is a convolution.
+pub fn check_pco_claims(packed: &[u8], number_bytes: usize, count: usize) -> Result<(), ColumnError> {
     let Some((&[major, minor], chunk)) = packed.split_first_chunk() else {
         return Err(wrong("no header"));
     };
@@ -131,16 +137,19 @@ pub fn check_pco_claims(packed: &[u8], number_bytes: usize, count: usize) -> Res
         }
         mode => return Err(wrong(format!("unknown mode {mode}"))),
     };
-    // Delta encoding: 4 bits; lookback (2) is followed by the window's log2, less one.
-    let delta = bits(chunk, mode_bits, 4);
-    if delta == 2 {
-        let window_log = 1 + bits(chunk, mode_bits + 4, 5);
-        let needed_log = usize::BITS - count.leading_zeros();
-        if window_log > needed_log.clamp(MIN_WINDOW_LOG, MAX_WINDOW_LOG) {
-            return Err(wrong(format!("a window of 2^{window_log} for {count} numbers")));
+    // Delta encoding: 4 bits; lookback is followed by the window's log2, less one.
+    match bits(chunk, mode_bits, 4) {
+        LOOKBACK => {
+            let window_log = 1 + bits(chunk, mode_bits + 4, 5);
+            let needed_log = usize::BITS - count.leading_zeros();
+            if window_log > needed_log.clamp(MIN_WINDOW_LOG, MAX_WINDOW_LOG) {
+                return Err(wrong(format!("a window of 2^{window_log} for {count} numbers")));
+            }
         }
+        CONVOLUTION => return Err(wrong("a convolution, which is not used here")),
+        _ => {}
     }
-    Ok(delta)
+    Ok(())
 }
 
 /// `count` (at most 25) bits from bit `at` on, least significant first; zeros past the end, as pco reads them.
@@ -154,4 +163,32 @@ fn bits(bytes: &[u8], at: usize, count: u32) -> u32 {
 
 fn wrong(what: impl Into<String>) -> ColumnError {
     ColumnError::Pco(what.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use pco::wrapped::FileCompressor;
+    use pco::{ChunkConfig, DeltaSpec};
+
+    use super::*;
+
+    fn packed(delta: DeltaSpec) -> Vec<u8> {
+        let numbers: Vec<f32> = (0..500_u16).map(|n| f32::from(n % 37 * 3)).collect();
+        let config = ChunkConfig::default().with_delta_spec(delta);
+        let file = FileCompressor::default();
+        let mut chunk = file.chunk_compressor(&numbers, &config).unwrap();
+        let packed = chunk.write_meta(file.write_header(Vec::new()).unwrap()).unwrap();
+        chunk.write_page(0, packed).unwrap()
+    }
+
+    #[test]
+    fn a_convolution_is_refused_and_other_delta_encodings_are_read() {
+        for delta in [DeltaSpec::NoOp, DeltaSpec::TryConsecutive(2), DeltaSpec::TryLookback] {
+            decompress(ColumnType::F32, &packed(delta), 500).unwrap();
+        }
+        for order in [1, 6, 32] {
+            let refused = decompress(ColumnType::F32, &packed(DeltaSpec::TryConv1(order)), 500).unwrap_err();
+            assert!(refused.to_string().contains("convolution"), "{refused}");
+        }
+    }
 }
