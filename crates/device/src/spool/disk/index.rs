@@ -71,12 +71,14 @@ pub(super) struct FileIndex {
     pub(super) runs: usize,
     /// The sequence after its last batch.
     pub(super) end: u64,
+    /// It ends in a whole frame: what is appended to it can be read again.
+    pub(super) whole: bool,
 }
 
 impl FileIndex {
     pub(super) fn new(id: FileId, boot: Option<Boot>) -> Self {
         let (priority, schemas) = (Priority::default(), Vec::new());
-        Self { id, boot, bytes: 0, live: 0, schemas, priority, runs: 0, end: 0 }
+        Self { id, boot, bytes: 0, live: 0, schemas, priority, runs: 0, end: 0, whole: true }
     }
 
     /// A batch with these sequences was appended.
@@ -157,7 +159,7 @@ impl DiskIndex {
         let next_number = files.back().map_or(0, |file| file.id.number + 1);
         let mut open = ByPriority::default();
         for file in files.iter().filter(|file| file.id.epoch == epoch) {
-            open[file.priority] = Some(file.id.number);
+            open[file.priority] = file.whole.then_some(file.id.number);
         }
         let work = Work::default();
         Self {

@@ -168,7 +168,8 @@ impl<'a> FileReader<'a> {
     /// The file without the [live](FileIndex::live) batches, which are counted when it is known which of them are ours.
     fn into_index(self) -> FileIndex {
         let schemas = self.schemas.into_keys().collect();
-        FileIndex { bytes: self.bytes.len() as u64, schemas, ..self.index }
+        let whole = self.offset == self.bytes.len();
+        FileIndex { bytes: self.bytes.len() as u64, schemas, whole, ..self.index }
     }
 
     fn batch(&self, payload: &[u8], place: Place, mark: Mark) -> Option<Queued> {
@@ -184,5 +185,52 @@ impl<'a> FileReader<'a> {
             state: State::Waiting,
             sent_before: false,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use icecore_wire::{BatchBuilder, ColumnType, EncodeOptions, Field, Value};
+
+    use super::super::files::{SpoolFiles, file_path};
+    use super::super::format::frame_bytes;
+    use super::super::marker;
+    use super::*;
+
+    fn batch(schema: &Arc<Schema>, first: u64) -> Payload {
+        let mut builder = BatchBuilder::new(Arc::clone(schema));
+        builder.row(0, &[Value::U64(first)]).unwrap();
+        builder.finish(first, EncodeOptions::PLAIN).unwrap()
+    }
+
+    #[test]
+    fn what_is_appended_after_bit_rot_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let schema = Arc::new(Schema::new("s", 1, vec![Field::new("n", ColumnType::U64)]).unwrap());
+        let open = || SpoolFiles::open(dir.path(), 1 << 20, Duration::ZERO, [5; 16]).unwrap();
+        let file = file_path(dir.path(), 0);
+        for first in 0..3 {
+            let (mut files, queues, mut index) = open();
+            let queue = queues.last().unwrap();
+            assert_eq!(queue.next_sequence, first, "the epoch goes on");
+            let payload = batch(&schema, first);
+            index.append(&schema, &payload, Mark::default(), &(first..first + 1));
+            files.perform(&index.next_work(&queues, Instant::now()).unwrap()).unwrap();
+            files.close(queue.epoch, first + 1).unwrap();
+            if first == 1 {
+                let mut bytes = fs::read(&file).unwrap();
+                let last = bytes.len() - frame_bytes(payload.len());
+                bytes[last + FRAME_HEADER] ^= 1;
+                fs::write(&file, bytes).unwrap();
+                // Bits that rot leave the file's change time alone.
+                let id = FileId { epoch: queue.epoch, number: 0 };
+                marker::leave(dir.path(), id.epoch, [id].into_iter(), first + 1).unwrap();
+            }
+        }
+        let (_, queues, _) = open();
+        let found: Vec<_> = queues.iter().flat_map(EpochQueue::present).map(|batch| batch.first).collect();
+        assert_eq!(found, [0, 2]);
     }
 }
