@@ -16,6 +16,7 @@ use icecore_wire::{
 use quinn::{
     Connection, Endpoint, EndpointConfig, RecvStream, SendStream, ServerConfig, TransportConfig, VarInt,
 };
+use quinn_proto::HashedConnectionIdGenerator;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
 use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -248,6 +249,7 @@ impl Drop for FakeServer {
 /// The same in every life, so that devices learn of a restart at once.
 fn keys() -> EndpointConfig {
     let mut keys = EndpointConfig::new(Arc::new(ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"the same")));
+    keys.cid_generator(|| Box::new(HashedConnectionIdGenerator::from_key(7)));
     keys.min_reset_interval(Duration::ZERO);
     keys
 }
