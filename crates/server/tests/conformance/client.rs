@@ -36,7 +36,8 @@ pub(crate) fn python() -> Option<OsString> {
     std::env::var_os("ICECORE_PYTHON")
 }
 
-/// The Rust SDK's adapter. Part of every build of the whole workspace, and brought up to date for those who test less.
+/// The Rust SDK's adapter. Part of every build of the whole workspace, and brought up to date for those who test less: it
+/// alone, but with the workspace's features of its dependencies, or they would be built once more for it.
 static RUST_ADAPTER: LazyLock<PathBuf> = LazyLock::new(|| {
     let beside = Path::new(env!("CARGO_BIN_EXE_icecore")).parent().unwrap();
     let mut cargo = Command::new(env!("CARGO"));
