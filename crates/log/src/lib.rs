@@ -39,7 +39,7 @@ pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::{CommitError, Damage, LogError};
 pub use manifest::{Child, Lost, Manifest, SealSource};
 pub use open::{HotLog, Options, Recovery, TornTail};
-pub use reader::{DeviceFilter, LogReader, OnAbsent, OnDamage, Records, Scan};
+pub use reader::{AbsentSegment, DeviceFilter, LogReader, OnAbsent, OnDamage, Records, Scan};
 pub use record::{DroppedRange, Fact, Record, RefusedBatch, Source, StoredBatch};
 pub use seal::{Classify, FinishedSegment, Pace, SealPlan, Sealer, Sealing};
 pub use sealed_store::Elsewhere;

@@ -5,7 +5,7 @@ mod records;
 
 use std::fmt;
 use std::io;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -19,6 +19,7 @@ use crate::disk::Disk;
 use crate::error::{Damage, LogError};
 use crate::manifest::{self, Child, History, Manifest, SealedPart};
 use crate::record::Fact;
+use crate::sealed::SchemaFilter;
 use crate::sealed_store::{Elsewhere, SealedStore};
 use crate::segment::{self, Layout, SegmentHeader};
 use crate::segment_id::SegmentId;
@@ -41,14 +42,25 @@ pub enum OnDamage {
     Skip,
 }
 
-/// What to do about sealed segments that are neither here nor [elsewhere](LogReader::with_elsewhere).
+/// What to do about sealed segments that are neither here nor [elsewhere](LogReader::with_elsewhere), or cannot be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnAbsent {
-    /// Yield [`LogError::Absent`] and end.
+    /// Yield the error and end; [`LogError::Absent`] where a segment is nowhere.
     #[default]
     Fail,
-    /// Read what is here; [`Records::absent`] lists what was passed over.
+    /// Read what is here; [`Records::take_absent`] tells what was passed over.
     Skip,
+}
+
+/// A sealed segment that was passed over.
+#[derive(Debug)]
+pub struct AbsentSegment {
+    /// Its name.
+    pub id: SegmentId,
+    /// What its manifest knows of it.
+    pub child: Child,
+    /// [`LogError::Absent`], or why it could not be opened.
+    pub why: LogError,
 }
 
 /// Says of a device whether it is wanted.
@@ -62,6 +74,11 @@ pub struct Scan<'a> {
     pub positions: Option<Range<u64>>,
     /// Only records of devices for which this holds.
     pub devices: Option<DeviceFilter<'a>>,
+    /// Only batches of schemas for which this holds.
+    pub schemas: Option<SchemaFilter<'a>>,
+    /// Leaves out the batches of which it is known without reading them that they have no events at these event times,
+    /// nanoseconds since the Unix epoch; others may remain.
+    pub times: Option<RangeInclusive<i64>>,
     /// What to do about damage.
     pub on_damage: OnDamage,
     /// What to do about sealed segments that are not here.
@@ -72,6 +89,7 @@ impl fmt::Debug for Scan<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scan")
             .field("positions", &self.positions)
+            .field("times", &self.times)
             .field("on_damage", &self.on_damage)
             .field("on_absent", &self.on_absent)
             .finish()

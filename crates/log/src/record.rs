@@ -131,6 +131,20 @@ impl Record {
         }
     }
 }
+impl Fact<'_> {
+    /// Who it is about.
+    #[must_use]
+    pub fn source(&self) -> &Arc<Source> {
+        match self {
+            Self::Batch { source, .. }
+            | Self::Refused { source, .. }
+            | Self::Dropped { source, .. }
+            | Self::Sealed { source, .. }
+            | Self::Schema { source, .. } => source,
+        }
+    }
+}
+
 /// What recovery and [`LogReader::facts`](crate::LogReader::facts) tell about one record, without its events.
 ///
 /// Facts of the newest segment come in position order; those of an older one come from its batch directory,

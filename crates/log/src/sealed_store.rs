@@ -44,7 +44,8 @@ impl SealedStore {
         }
         let elsewhere = self.elsewhere.as_ref().map(|elsewhere| elsewhere(segment.id)).transpose();
         match elsewhere.map_err(LogError::io("find", &path))?.flatten() {
-            Some(bytes) => open_checked(bytes, segment, path),
+            // No file of that path is there, so errors name the segment.
+            Some(bytes) => open_checked(bytes, segment, format!("{}.ice", segment.id).into()),
             None => Err(absent(segment)),
         }
     }

@@ -2,18 +2,18 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::part::PartRecords;
-use super::{LogReader, OnAbsent, OnDamage, Point, Scan, Segments};
+use super::{AbsentSegment, LogReader, OnAbsent, OnDamage, Point, Scan, Segments};
 use crate::block::{Announced, BlockReader, DecodedBlock};
 use crate::directory::DirectoryFile;
 use crate::error::{Damage, LogError};
-use crate::manifest::{self, SealedPart};
+use crate::manifest::{self, Child, CurrentSegment, SealedPart};
 use crate::record::{Record, Source};
-use crate::sealed::InLogOrder;
+use crate::sealed::{InLogOrder, RowQuery};
 use crate::sealed_store::SealedStore;
 use crate::segment_id::SegmentId;
 use crate::walk::{Step, Walk};
@@ -35,7 +35,7 @@ pub struct Records<'a> {
     blocks: BlockReader,
     pending: VecDeque<Damage>,
     passed: Vec<Damage>,
-    absent: Vec<(SegmentId, Range<u64>)>,
+    absent: Vec<AbsentSegment>,
     ended: bool,
 }
 
@@ -100,11 +100,9 @@ impl<'a> Records<'a> {
         &self.passed
     }
 
-    /// Sealed segments passed over so far because they are not here, each with the positions from its first event to
-    /// behind its last one.
-    #[must_use]
-    pub fn absent(&self) -> &[(SegmentId, Range<u64>)] {
-        &self.absent
+    /// The sealed segments passed over since this was called last.
+    pub fn take_absent(&mut self) -> Vec<AbsentSegment> {
+        std::mem::take(&mut self.absent)
     }
 
     fn try_next(&mut self) -> Result<Option<Record>, LogError> {
@@ -280,20 +278,23 @@ impl<'a> Records<'a> {
     ) -> Result<Option<Vec<InLogOrder>>, LogError> {
         let mut segments = Vec::new();
         let mut absent = Vec::new();
-        let apart = |other: &Range<u64>| other.end <= positions.start || other.start >= positions.end;
-        for segment in part.segments.iter().filter(|segment| !apart(&segment.child.positions)) {
+        for segment in &part.segments {
+            let CurrentSegment { id, child } = segment;
+            if self.scan.wants_none_in(child, positions) {
+                continue;
+            }
             let open = self.reader.store.open(segment);
-            match open.and_then(|open| open.in_log_order(positions, self.scan.devices.as_ref())) {
+            match open.and_then(|open| open.in_log_order(&self.scan.rows_at(positions))) {
                 Ok(batches) => segments.push(batches),
-                Err(LogError::Damaged(damage)) => self.pass_over(*damage)?,
-                Err(error @ LogError::Absent { .. }) => {
-                    if self.was_split(segment.id)? {
-                        return Ok(None);
-                    }
-                    if self.scan.on_absent == OnAbsent::Fail {
-                        return Err(error);
-                    }
-                    absent.push((segment.id, segment.child.positions.clone()));
+                Err(LogError::Damaged(mut damage)) => {
+                    damage.positions.get_or_insert_with(|| child.positions.clone());
+                    self.pass_over(*damage)?;
+                }
+                Err(LogError::Absent { .. }) if self.was_split(*id)? => return Ok(None),
+                Err(why @ (LogError::Absent { .. } | LogError::Io { .. }))
+                    if self.scan.on_absent == OnAbsent::Skip =>
+                {
+                    absent.push(AbsentSegment { id: *id, child: child.clone(), why });
                 }
                 Err(error) => return Err(error),
             }
@@ -441,10 +442,33 @@ impl Scan<'_> {
         self.positions.as_ref().is_some_and(|wanted| end <= wanted.start || positions.start >= wanted.end)
     }
 
+    /// Whether it is known of a sealed segment, without opening it, that nothing in it is wanted at `positions`.
+    fn wants_none_in(&self, child: &Child, positions: &Range<u64>) -> bool {
+        let apart = child.positions.end <= positions.start || positions.end <= child.positions.start;
+        let past = |times: &RangeInclusive<i64>| {
+            child.times.end() < times.start() || times.end() < child.times.start() || times.is_empty()
+        };
+        apart || self.times.as_ref().is_some_and(past)
+    }
+
+    /// What is wanted of a sealed segment at `positions`.
+    fn rows_at(&self, positions: &Range<u64>) -> RowQuery<'_> {
+        RowQuery {
+            schemas: self.schemas.as_ref().map(|wanted| Box::new(|schema: &_| wanted(schema)) as _),
+            devices: self.devices.as_ref().map(|wanted| Box::new(|device: &_| wanted(device)) as _),
+            positions: Some(positions.clone()),
+            times: self.times.clone(),
+            sequences: None,
+        }
+    }
+
     /// Whether a record is wanted; `at` is where it stands if it has no events.
     fn wants(&self, record: &Record, at: &Range<u64>) -> bool {
         let excluded = match record {
-            Record::Batch(batch) => self.excludes(&(batch.position..batch.position + u64::from(batch.count))),
+            Record::Batch(batch) => {
+                self.schemas.as_ref().is_some_and(|wanted| !wanted(&batch.schema))
+                    || self.excludes(&(batch.position..batch.position + u64::from(batch.count)))
+            }
             Record::Refused(_) | Record::Dropped(_) => self.excludes(at),
         };
         !excluded && self.devices.as_ref().is_none_or(|wanted| wanted(&record.source().device))

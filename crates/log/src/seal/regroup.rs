@@ -13,7 +13,7 @@ use crate::directory::DirectoryFile;
 use crate::error::{Damage, LogError};
 use crate::manifest::{Child, CurrentSegment, FactsBuilder, Lost, Manifest, SealSource};
 use crate::record::{Record, StoredBatch};
-use crate::sealed::{MAX_BATCHES, SealedSummary, SealedWriter};
+use crate::sealed::{MAX_BATCHES, RowQuery, SealedSummary, SealedWriter};
 use crate::sealed_store::SealedStore;
 use crate::segment::SegmentHeader;
 use crate::segment_id::SegmentId;
@@ -169,7 +169,7 @@ impl<'a, 'p> Regroup<'a, 'p> {
     /// Takes in a sealed segment.
     pub(super) fn sealed_segment(&mut self, segment: &CurrentSegment) -> Result<SealSource, GivenUp> {
         let open = self.sealer.store.open(segment)?;
-        for batch in open.in_log_order(&(0..u64::MAX), None)? {
+        for batch in open.in_log_order(&RowQuery::default())? {
             let batch = batch?;
             self.step(batch.payload.len() as u64)?;
             self.batch(batch)?;

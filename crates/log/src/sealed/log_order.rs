@@ -8,12 +8,13 @@ use icecore_wire::{BatchError, EncodeOptions, Payload, Value, Values, encode};
 
 use super::SealedRun;
 use super::cells::SealedColumn;
-use super::footer::directory;
+use super::footer::{RunAt, directory};
+use super::group::Group;
 use super::limits::WINDOW_BYTES;
 use super::listing::Listing;
+use super::rows::RowQuery;
 use super::segment::{Listed, SealedSegment};
 use crate::error::LogError;
-use crate::reader::DeviceFilter;
 use crate::record::StoredBatch;
 
 /// A batch that is to be read.
@@ -48,40 +49,69 @@ pub struct InLogOrder {
 }
 
 impl SealedSegment {
-    /// Reads batches in the order of their positions, in bounded memory: those with events at `positions`, whole, of
-    /// devices for which `devices` holds.
+    /// Reads batches in the order of their positions, in bounded memory: those that may hold rows of `query`, whole.
     ///
     /// They are what was sealed but for their payloads, which are made anew: plain, of the same rows. A batch's digest is that of
     /// the payload that was sealed.
     ///
     /// # Errors
     /// The batch directory cannot be read, or is damaged.
-    pub fn in_log_order(
-        &self,
-        positions: &Range<u64>,
-        devices: Option<&DeviceFilter<'_>>,
-    ) -> Result<InLogOrder, LogError> {
+    pub fn in_log_order(&self, query: &RowQuery<'_>) -> Result<InLogOrder, LogError> {
         let (mut wanted, mut listing) = (Vec::new(), Listing::default());
+        let mut pages = TimePages { segment: self, query, last: None };
         for (index, (run, place)) in self.footer.runs.iter().zip(&self.footer.places).enumerate() {
-            let overlaps = run.positions.start < positions.end && positions.start < run.positions.end;
-            if !overlaps || devices.is_some_and(|wanted| !wanted(&run.source.device)) {
+            if !query.wants(run) {
                 continue;
             }
             let (mut row, mut next) = (place.rows.start, place.batches.start);
             while next < place.batches.end {
                 let listed = listing.read(self, &(next..place.batches.end))?;
-                for (batch, Listed { position, count, .. }) in (next..).zip(listed.iter().copied()) {
-                    let end = position.saturating_add(count.into());
-                    if position < positions.end && positions.start < end {
+                for (batch, listed) in (next..).zip(listed) {
+                    let Listed { position, count, .. } = *listed;
+                    let rows = row..row.saturating_add(count.into());
+                    if query.wants_batch(listed) && pages.may_hold(place, &rows)? {
                         wanted.push(Wanted { position, row, batch: batch as u32, run: index as u32, count });
                     }
-                    row = row.saturating_add(count.into());
+                    row = rows.end;
                 }
                 next += listed.len() as u64;
             }
         }
         wanted.sort_unstable_by_key(|wanted| std::cmp::Reverse(wanted.position));
         Ok(InLogOrder { segment: self.clone(), wanted, ready: Vec::new(), failed: false })
+    }
+}
+
+/// Finds out of which batches it is known, without reading event times, that they hold none that are wanted.
+struct TimePages<'a> {
+    segment: &'a SealedSegment,
+    query: &'a RowQuery<'a>,
+    /// The row group looked at last, by table and number; `None` inside if its head is damaged.
+    last: Option<((usize, usize), Option<Group<'a>>)>,
+}
+
+impl TimePages<'_> {
+    /// Whether a batch with these rows (counted over all) may hold wanted times. Of what is damaged nothing is known: that is
+    /// told when it is read.
+    fn may_hold(&mut self, place: &RunAt, rows: &Range<u64>) -> Result<bool, LogError> {
+        if self.query.times.is_none() {
+            return Ok(true);
+        }
+        let (index, within) = self.segment.group_of(place, rows)?;
+        if !self.query.wants_group(&self.segment.footer.tables[place.table].groups[index].entry.statistics) {
+            return Ok(false);
+        }
+        let at = (place.table, index);
+        if self.last.as_ref().is_none_or(|(last, _)| *last != at) {
+            let group = match self.segment.group(place.table, index) {
+                Ok(group) => Some(group),
+                Err(LogError::Damaged(_)) => None,
+                Err(error) => return Err(error),
+            };
+            self.last = Some((at, group));
+        }
+        let group = self.last.as_ref().and_then(|(_, group)| group.as_ref());
+        Ok(group.is_none_or(|group| !self.query.in_time(group, within).is_empty()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use icecore_wire::{Schema, Values};
@@ -13,7 +13,7 @@ use super::footer::RunAt;
 use super::group::Group;
 use super::listing::Listing;
 use super::segment::{Listed, SealedSegment};
-use super::statistics::Extremes;
+use super::statistics::{Extremes, Statistics};
 use crate::error::LogError;
 use crate::reader::DeviceFilter;
 use crate::record::Source;
@@ -33,7 +33,7 @@ pub struct RowQuery<'a> {
     /// Only rows at these positions.
     pub positions: Option<Range<u64>>,
     /// Leaves out the rows that statistics tell to be outside of these event times; others outside of them may remain.
-    pub times: Option<Range<i64>>,
+    pub times: Option<RangeInclusive<i64>>,
 }
 
 impl fmt::Debug for RowQuery<'_> {
@@ -48,10 +48,7 @@ impl fmt::Debug for RowQuery<'_> {
 
 impl RowQuery<'_> {
     /// Whether a run may hold something wanted.
-    fn wants(&self, run: &SealedRun) -> bool {
-        let overlap = |wanted: &Option<Range<u64>>, range: &Range<u64>| {
-            wanted.as_ref().is_none_or(|wanted| wanted.start < range.end && range.start < wanted.end)
-        };
+    pub(super) fn wants(&self, run: &SealedRun) -> bool {
         self.schemas.as_ref().is_none_or(|wanted| wanted(&run.schema))
             && self.devices.as_ref().is_none_or(|wanted| wanted(&run.source.device))
             && overlap(&self.sequences, &run.sequences)
@@ -60,7 +57,39 @@ impl RowQuery<'_> {
     }
 
     fn wants_times(&self, (min, max): (i64, i64)) -> bool {
-        self.times.as_ref().is_none_or(|wanted| min < wanted.end && wanted.start <= max)
+        self.times.as_ref().is_none_or(|wanted| min <= *wanted.end() && *wanted.start() <= max)
+    }
+
+    /// Whether a row group with these statistics may hold wanted times.
+    pub(super) fn wants_group(&self, statistics: &[Statistics]) -> bool {
+        match statistics[0].extremes {
+            Some(Extremes::Signed(min, max)) => self.wants_times((min, max)),
+            _ => true,
+        }
+    }
+
+    /// The parts of `rows` that lie in pages which may hold wanted times.
+    pub(super) fn in_time(&self, group: &Group<'_>, rows: Range<usize>) -> Vec<Range<usize>> {
+        if self.times.is_none() {
+            return vec![rows];
+        }
+        let wanted = group.time_ranges_of(&rows).filter(|(_, range)| self.wants_times(*range));
+        let mut parts: Vec<Range<usize>> = Vec::new();
+        for (page, _) in wanted {
+            let part = page.start.max(rows.start)..page.end.min(rows.end);
+            match parts.last_mut() {
+                Some(last) if last.end == part.start => last.end = part.end,
+                _ => parts.push(part),
+            }
+        }
+        parts
+    }
+
+    /// Whether a batch lies over wanted sequences and positions.
+    pub(super) fn wants_batch(&self, batch: &Listed) -> bool {
+        let Listed { first_sequence, position, count, .. } = *batch;
+        let from = |first: u64| first..first.saturating_add(count.into());
+        overlap(&self.sequences, &from(first_sequence)) && overlap(&self.positions, &from(position))
     }
 
     /// The rows of a batch, counted from its first, that have wanted sequences and positions.
@@ -75,6 +104,10 @@ impl RowQuery<'_> {
         let rows = clip(0..batch.count.into(), &self.sequences, batch.first_sequence);
         clip(rows, &self.positions, batch.position)
     }
+}
+
+fn overlap(wanted: &Option<Range<u64>>, range: &Range<u64>) -> bool {
+    wanted.as_ref().is_none_or(|wanted| wanted.start < range.end && range.start < wanted.end)
 }
 
 /// Rows of a segment, as [`Stretch`]es.
@@ -170,12 +203,12 @@ impl<'a> Rows<'a> {
             return Ok(());
         }
         let (index, within) = self.segment.group_of(place, &rows)?;
-        if !self.group_may_hold_times(place.table, index) {
+        if !self.query.wants_group(&self.segment.footer.tables[place.table].groups[index].entry.statistics) {
             return Ok(());
         }
         let group = self.group(place.table, index)?;
         let wanted = within.start + wanted.start as usize..within.start + wanted.end as usize;
-        let ranges = self.in_time(&group, wanted);
+        let ranges = self.query.in_time(&group, wanted);
         if ranges.is_empty() {
             return Ok(());
         }
@@ -200,31 +233,6 @@ impl<'a> Rows<'a> {
             stretch.ranges.push(range);
         }
         Ok(())
-    }
-
-    fn group_may_hold_times(&self, table: usize, index: usize) -> bool {
-        let times = &self.segment.footer.tables[table].groups[index].entry.statistics[0];
-        match times.extremes {
-            Some(Extremes::Signed(min, max)) => self.query.wants_times((min, max)),
-            _ => true,
-        }
-    }
-
-    /// The parts of `rows` that lie in pages which may hold wanted times.
-    fn in_time(&self, group: &Group<'_>, rows: Range<usize>) -> Vec<Range<usize>> {
-        if self.query.times.is_none() {
-            return vec![rows];
-        }
-        let wanted = group.time_ranges_of(&rows).filter(|(_, range)| self.query.wants_times(*range));
-        let mut parts: Vec<Range<usize>> = Vec::new();
-        for (page, _) in wanted {
-            let part = page.start.max(rows.start)..page.end.min(rows.end);
-            match parts.last_mut() {
-                Some(last) if last.end == part.start => last.end = part.end,
-                _ => parts.push(part),
-            }
-        }
-        parts
     }
 
     fn group(&mut self, table: usize, index: usize) -> Result<Arc<Group<'a>>, LogError> {

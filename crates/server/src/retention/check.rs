@@ -65,7 +65,8 @@ impl Stored {
     fn add_others(&mut self, data: &Path, from: u64) -> anyhow::Result<()> {
         let reader = LogReader::open(Arc::new(RealDisk), data)?;
         let positions = Some(from..u64::MAX);
-        let around = Scan { positions, on_damage: OnDamage::Skip, on_absent: OnAbsent::Skip, devices: None };
+        let around =
+            Scan { positions, on_damage: OnDamage::Skip, on_absent: OnAbsent::Skip, ..Scan::default() };
         for record in reader.scan(around) {
             if let Record::Batch(batch) = record? {
                 let (schema, device) = (batch.schema.name(), batch.source.device.as_str());

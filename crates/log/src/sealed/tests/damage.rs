@@ -36,10 +36,10 @@ fn read_all(file: Vec<u8>) {
     for entry in segment.entries().map_while(Result::ok).take(100) {
         let _ = segment.find(&entry.source.device, &entry.source.epoch, entry.batch.first_sequence);
     }
-    if let Ok(batches) = segment.in_log_order(&(0..u64::MAX), None) {
+    if let Ok(batches) = segment.in_log_order(&RowQuery::default()) {
         batches.map_while(Result::ok).for_each(drop);
     }
-    let query = RowQuery { times: Some(0..i64::MAX), ..RowQuery::default() };
+    let query = RowQuery { times: Some(0..=i64::MAX), ..RowQuery::default() };
     for stretch in segment.rows(query).map_while(Result::ok) {
         let _ = stretch.times();
         let _ = stretch.column(0);
@@ -108,7 +108,7 @@ fn what_is_not_damaged_is_read_in_log_order() {
     let id = segment.schemas().last().unwrap().id();
     let mut read = Vec::new();
     let mut lost = Vec::new();
-    for batch in open(flipped).in_log_order(&(0..u64::MAX), None).unwrap() {
+    for batch in open(flipped).in_log_order(&RowQuery::default()).unwrap() {
         match batch {
             Ok(batch) => read.push(batch.position),
             Err(LogError::Damaged(damage)) => lost.push(damage.positions.unwrap()),

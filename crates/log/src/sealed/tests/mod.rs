@@ -2,6 +2,7 @@
 
 mod damage;
 mod golden;
+mod pruning;
 mod round_trip;
 
 use std::path::PathBuf;

@@ -19,7 +19,7 @@ fn about(batch: &StoredBatch) -> impl PartialEq + std::fmt::Debug {
 }
 
 fn check_log_order(segment: &SealedSegment, batches: &[StoredBatch]) {
-    let read: Vec<_> = segment.in_log_order(&(0..u64::MAX), None).unwrap().map(Result::unwrap).collect();
+    let read: Vec<_> = segment.in_log_order(&RowQuery::default()).unwrap().map(Result::unwrap).collect();
     assert_eq!(read.len(), batches.len());
     for (read, sealed) in read.iter().zip(batches) {
         assert_eq!(about(read), about(sealed));
@@ -131,9 +131,14 @@ proptest! {
         expected.retain(|(_, sequence, position, ..)| range.contains(if sequences { sequence } else { position }));
         prop_assert_eq!(read_rows(&segment, query), expected);
         let overlapping = wanted.iter().filter(|b| b.position < range.end && range.start < b.position + u64::from(b.count));
-        let devices: DeviceFilter<'_> = Box::new(|device| device.as_str() != "press/1");
-        let read = segment.in_log_order(&range, Some(&devices)).unwrap().map(Result::unwrap);
-        let read: Vec<u64> = read.filter(|batch| batch.schema.version() == 1).map(|batch| batch.position).collect();
+        let query = RowQuery {
+            devices: Some(Box::new(|device| device.as_str() != "press/1")),
+            schemas: Some(Box::new(|schema| schema.version() == 1)),
+            positions: Some(range.clone()),
+            ..RowQuery::default()
+        };
+        let read = segment.in_log_order(&query).unwrap().map(|batch| batch.unwrap().position);
+        let read: Vec<u64> = read.collect();
         prop_assert_eq!(read, overlapping.map(|batch| batch.position).collect::<Vec<_>>());
     }
 }
@@ -166,7 +171,12 @@ fn a_payload_that_cannot_be_made_anew_is_kept() {
     batches.insert(0, large);
     let segment = open(seal(&batches).0);
     check_log_order(&segment, &batches);
-    let first = segment.in_log_order(&(0..1), None).unwrap().next().unwrap().unwrap();
+    let first = segment
+        .in_log_order(&RowQuery { positions: Some(0..1), ..RowQuery::default() })
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
     assert_eq!(first.payload, batches[0].payload);
     assert!(first.compressed);
     assert_eq!(read_rows(&segment, RowQuery::default()).len() as u64, segment.summary().rows);
@@ -199,12 +209,17 @@ fn times_that_cannot_match_are_not_read() {
         });
     }
     let segment = open(seal(&batches).0);
-    let query = RowQuery { times: Some(50_000_000..50_001_000), ..RowQuery::default() };
+    let query = RowQuery { times: Some(50_000_000..=50_000_999), ..RowQuery::default() };
     let rows = read_rows(&segment, query);
     assert!(rows.len() <= 8_192, "one page, not {} rows", rows.len());
     assert!(rows.iter().any(|(_, sequence, ..)| *sequence == 50_000));
-    let none = RowQuery { times: Some(-5..0), ..RowQuery::default() };
+    let none = RowQuery { times: Some(-5..=-1), ..RowQuery::default() };
     assert_eq!(segment.rows(none).count(), 0);
+    let whole = |times| RowQuery { times: Some(times), ..RowQuery::default() };
+    let read = segment.in_log_order(&whole(50_000_000..=50_000_999)).unwrap();
+    let read: Vec<u64> = read.map(|batch| batch.unwrap().position).collect();
+    assert!(read.len() <= 10 && read.contains(&50_000), "the batches of one page, not {read:?}");
+    assert_eq!(segment.in_log_order(&whole(-5..=-1)).unwrap().count(), 0);
     let (rows, statistics) = segment.statistics(&schema).next().unwrap();
     assert_eq!(rows, 100_000);
     assert_eq!(statistics[0].extremes, Some(Extremes::Signed(0, 99_999_000)));
