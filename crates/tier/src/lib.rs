@@ -7,12 +7,14 @@
 //! - [`catalog`]: the segments, and every decision about them, in a database
 //! - [`journal`]: those decisions, mirrored to the bucket, and the term of who may write there
 //! - [`store`]: object storage, with all that can go wrong there
+//! - [`elsewhere`]: reading segments that are in object storage only
 //! - [`worker`]: does what the plan says
 //!
 //! This crate knows nothing of QUIC and HTTP.
 
 pub mod cache;
 pub mod catalog;
+pub mod elsewhere;
 mod figures;
 pub mod hold;
 mod instant;

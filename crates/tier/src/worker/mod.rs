@@ -26,12 +26,10 @@ mod sweep;
 mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use icecore_log::sealed::ReadAt;
-use icecore_log::{Elsewhere, Sealer};
+use icecore_log::Sealer;
 
 pub use self::intake::contents;
 use self::metrics::Metrics;
@@ -40,7 +38,8 @@ use self::pass::Round;
 pub use self::pass::{Failure, Pass};
 use self::patience::Patience;
 use self::trouble::Trouble;
-use crate::catalog::{Catalog, CatalogError, Deletions, View};
+use crate::catalog::{Catalog, Deletions, View};
+use crate::elsewhere::Elsewhere;
 use crate::plan::{Books, Moment, Plan};
 use crate::policy::{Labels, PolicySet};
 use crate::segment::SegmentId;
@@ -97,10 +96,10 @@ impl Worker {
             stores.into_iter().map(|store| (store.name().to_owned(), store)).collect();
         let elsewhere = {
             let catalog = Arc::clone(&catalog);
-            elsewhere(move || catalog.view(), stores.values().cloned(), waiting.clone())
+            Elsewhere::new(move || catalog.view(), stores.values().cloned(), waiting.clone())
         };
         Self {
-            sealer: sealer.clone().with_elsewhere(elsewhere),
+            sealer: sealer.clone().with_elsewhere(Arc::new(elsewhere).resolver()),
             catalog,
             stores,
             data: data.to_owned(),
@@ -243,26 +242,4 @@ impl std::fmt::Debug for Worker {
             .field("stores", &self.stores)
             .finish_non_exhaustive()
     }
-}
-
-/// Reads segments that have no local file in the stores where the catalog says they are. `view` gives the catalog; `waiting` has
-/// to be the one that these stores are used with.
-pub fn elsewhere(
-    view: impl Fn() -> Result<View, CatalogError> + Send + Sync + 'static,
-    stores: impl IntoIterator<Item = Store>,
-    waiting: Waiting,
-) -> Arc<Elsewhere> {
-    let stores: BTreeMap<String, Store> =
-        stores.into_iter().map(|store| (store.name().to_owned(), store)).collect();
-    Arc::new(move |id: SegmentId| {
-        let Some(entry) = view().and_then(|view| view.segment(id)).map_err(io::Error::other)? else {
-            return Ok(None);
-        };
-        let segment = entry.segment;
-        let mut copies = segment.copies.iter().rev();
-        let found = copies.find_map(|copy| Some((copy, stores.get(&copy.store)?)));
-        Ok(found.map(|(copy, store)| {
-            Arc::new(waiting.open(store, &copy.object(id), segment.root, segment.bytes)) as Arc<dyn ReadAt>
-        }))
-    })
 }

@@ -12,12 +12,13 @@ use icecore_log::{
     SealPlan, Sealing, Source,
 };
 use icecore_tier::catalog::{Catalog, End, Entry, Gone, What, Why};
+use icecore_tier::elsewhere::Elsewhere;
 use icecore_tier::journal::StoreBucket;
 use icecore_tier::plan::Moment;
 use icecore_tier::policy::{Labels, PolicySet};
 use icecore_tier::segment::{Content, SegmentId};
 use icecore_tier::store::{Store, Waiting};
-use icecore_tier::worker::{Circumstances, Pass, Worker, elsewhere};
+use icecore_tier::worker::{Circumstances, Pass, Worker};
 use icecore_wire::{
     BatchBuilder, ColumnType, DeviceName, Digest, EncodeOptions, Epoch, Field, Schema, Value,
 };
@@ -308,7 +309,8 @@ impl Site {
     pub(crate) fn readable(&self) -> BTreeSet<(String, u64)> {
         let Running { catalog, waiting, .. } = self.running.as_ref().unwrap();
         let catalog = Arc::clone(catalog);
-        let elsewhere = elsewhere(move || catalog.view(), self.stores.clone(), waiting.clone());
+        let elsewhere = Elsewhere::new(move || catalog.view(), self.stores.clone(), waiting.clone());
+        let elsewhere = Arc::new(elsewhere).resolver();
         let reader = LogReader::open(Arc::new(RealDisk), &self.data).unwrap().with_elsewhere(elsewhere);
         let records = reader.scan(Scan { on_absent: OnAbsent::Skip, ..Scan::default() });
         let mut found = BTreeSet::new();
