@@ -55,7 +55,7 @@ fn replay(c: &mut Criterion) {
         let (log, time) = (Query::default(), Query { order: Order::Time, ..Query::default() });
         let schemas = replay.schemas(&log).unwrap();
         group.bench_function(BenchmarkId::new("count", name), |b| {
-            b.iter(|| assert_eq!(replay.count(&log).unwrap().events, EVENTS));
+            b.iter(|| assert_eq!(replay.count(&log).unwrap().coverage.present, EVENTS));
         });
         for (order, query) in [("log", &log), ("time", &time)] {
             group.bench_function(BenchmarkId::new(format!("csv, {order} order"), name), |b| {

@@ -1,27 +1,61 @@
 //! Batches in log order: what every replay begins with.
 
-use icecore_log::{Damage, Record, Records, StoredBatch};
+use icecore_log::{Damage, LogError, OnDamage, Record, Records, StoredBatch};
 use icecore_wire::{Batch, ColumnView};
 
+use crate::coverage::Lacking;
 use crate::event::Cells;
 use crate::query::EventTimes;
-use crate::{Event, Query, ReplayError};
+use crate::{Coverage, Event, Query, Replay, ReplayError, Unstored};
 
 /// The stored batches that may hold events of a query, in position order.
 #[derive(Debug)]
 pub struct Batches<'a> {
+    replay: &'a Replay,
     records: Records<'a>,
     query: &'a Query,
+    deleted: Vec<Lacking>,
+    absent: Vec<Lacking>,
 }
 
 impl<'a> Batches<'a> {
-    pub(crate) fn new(records: Records<'a>, query: &'a Query) -> Self {
-        Self { records, query }
+    pub(crate) fn new(replay: &'a Replay, records: Records<'a>, query: &'a Query) -> Self {
+        Self { replay, records, query, deleted: Vec::new(), absent: Vec::new() }
     }
 
     /// The damage passed over so far.
     pub fn damage(&self) -> &[Damage] {
         self.records.damage()
+    }
+
+    /// What is missing, once everything was read; `present` events were.
+    ///
+    /// # Errors
+    /// When the log's facts cannot be read.
+    pub fn coverage(self, present: u64) -> Result<Coverage, ReplayError> {
+        let unstored = match self.replay.ledger(self.query) {
+            Ok(ledger) => Some(Unstored::of(&ledger)),
+            Err(ReplayError::Log(LogError::Damaged(_))) => None,
+            Err(error) => return Err(error),
+        };
+        let damage = self.records.damage().to_vec();
+        Ok(Coverage { present, unstored, deleted: self.deleted, absent: self.absent, damage })
+    }
+
+    /// Tells apart what was passed over: that it was deleted by policy is no error.
+    fn account(&mut self) -> Result<(), ReplayError> {
+        for segment in self.records.take_absent() {
+            let deleted =
+                self.replay.elsewhere().map(|elsewhere| elsewhere.deleted(segment.id)).transpose()?;
+            if let Some((gone, contents)) = deleted.flatten() {
+                self.deleted.extend(Lacking::deleted(self.query, &gone, &contents));
+            } else if self.query.on_damage == OnDamage::Skip {
+                self.absent.push(Lacking::absent(self.query, &segment));
+            } else {
+                return Err(segment.why.into());
+            }
+        }
+        Ok(())
     }
 }
 
@@ -30,10 +64,12 @@ impl Iterator for Batches<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            match self.records.next()? {
-                Ok(Record::Batch(stored)) if self.query.schemas.matches(stored.schema.name()) => {
-                    return Some(Selection::decode(stored, self.query.times));
-                }
+            let next = self.records.next();
+            if let Err(error) = self.account() {
+                return Some(Err(error));
+            }
+            match next? {
+                Ok(Record::Batch(stored)) => return Some(Selection::decode(stored, self.query.times)),
                 Ok(_) => {}
                 Err(error) => return Some(Err(error.into())),
             }

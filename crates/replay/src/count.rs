@@ -2,29 +2,27 @@
 
 use std::collections::HashSet;
 
-use icecore_log::Damage;
 use icecore_wire::DeviceName;
 
-use crate::{Batches, ReplayError};
+use crate::{Batches, Coverage, ReplayError};
 
 /// What a query matches. Every batch was validated in passing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Count {
-    /// Events.
-    pub events: u64,
     /// Batches with at least one such event.
     pub batches: u64,
     /// Devices with at least one such event.
     pub devices: u64,
     /// Bytes of those batches' payloads, as the devices sent them.
     pub bytes: u64,
-    /// Damage that was passed over because the query asked for it.
-    pub damage: Vec<Damage>,
+    /// The events, and what is missing.
+    pub coverage: Coverage,
 }
 
 impl Count {
     pub(crate) fn of(mut batches: Batches<'_>) -> Result<Self, ReplayError> {
         let mut count = Self::default();
+        let mut present = 0;
         let mut devices: HashSet<DeviceName> = HashSet::new();
         for selection in &mut batches {
             let selection = selection?;
@@ -33,7 +31,7 @@ impl Count {
                 continue;
             }
             let stored = selection.stored();
-            count.events += events;
+            present += events;
             count.batches += 1;
             count.bytes += stored.payload.len() as u64;
             if !devices.contains(&stored.source.device) {
@@ -41,7 +39,7 @@ impl Count {
             }
         }
         count.devices = devices.len() as u64;
-        count.damage = batches.damage().to_vec();
+        count.coverage = batches.coverage(present)?;
         Ok(count)
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use icecore_log::LogError;
+use icecore_tier::catalog::CatalogError;
 use icecore_wire::{BatchError, DeviceName};
 
 /// A replay could not begin or had to end.
@@ -12,6 +13,9 @@ pub enum ReplayError {
     /// The log cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The catalog cannot be read.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
     /// A stored batch is not what ingestion lets in, though its checksum holds.
     #[error(
         "the batch at position {position}, of {device} from sequence {first_sequence}, cannot be decoded: {source}"

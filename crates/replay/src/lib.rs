@@ -10,18 +10,20 @@
 //! let query = Query { schemas: "weather".parse()?, ..Query::default() };
 //! let mut sink = Csv::new(std::io::stdout().lock(), &replay.schemas(&query)?)?;
 //! let replayed = replay.run(&query, &mut sink)?;
-//! eprintln!("{} events", replayed.events);
+//! eprintln!("{}", replayed.coverage);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! What a query holds in memory does not depend on how many events it yields: in log order it is one block of the
 //! log, in order of event time a fixed budget, beyond which sorted runs go to temporary files. Only names (devices,
-//! epochs, schemas) are kept for as long as the query runs.
+//! epochs, schemas) are kept for as long as the query runs; at its end, for its [`Coverage`], a few ranges of sequences for each
+//! epoch as well.
 //!
 //! The formats are described where they are written: [`Csv`] and [`Ndjson`].
 
 mod batches;
 mod count;
+mod coverage;
 mod error;
 mod event;
 mod export;
@@ -34,6 +36,7 @@ mod time_order;
 
 pub use batches::{Batches, Selection};
 pub use count::Count;
+pub use coverage::{Coverage, Lacking, Unstored};
 pub use error::ReplayError;
 pub use event::Event;
 pub use export::{Csv, Ndjson, Sink};

@@ -1,5 +1,7 @@
 //! What to replay.
 
+use std::ops::RangeInclusive;
+
 use icecore_log::OnDamage;
 use icecore_wire::Glob;
 
@@ -14,7 +16,8 @@ pub struct Query {
     pub times: EventTimes,
     /// The order.
     pub order: Order,
-    /// Whether damaged parts of the log end the replay or are passed over and listed.
+    /// Whether damaged parts of the log, and segments that are missing or cannot be reached, end the replay or are passed over and
+    /// listed. What was deleted by policy is always passed over and listed.
     pub on_damage: OnDamage,
 }
 
@@ -43,6 +46,13 @@ impl EventTimes {
     /// Whether `time` is in the range.
     pub fn contains(&self, time: i64) -> bool {
         self.from.is_none_or(|from| from <= time) && self.to.is_none_or(|to| time < to)
+    }
+
+    /// The same with both ends in it; `None` if every time is.
+    pub(crate) fn inclusive(&self) -> Option<RangeInclusive<i64>> {
+        let empty = RangeInclusive::new(i64::MAX, i64::MIN);
+        let last = self.to.map_or(Some(i64::MAX), |to| to.checked_sub(1));
+        (!self.is_all()).then(|| last.map_or(empty, |last| self.from.unwrap_or(i64::MIN)..=last))
     }
 
     /// Whether every time is in the range.

@@ -5,28 +5,29 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use icecore_log::{Damage, Fact, LogReader, OnDamage, RealDisk, Scan};
+use icecore_log::{Fact, LogReader, OnAbsent, OnDamage, RealDisk, Scan};
+use icecore_state::Ledger;
+use icecore_tier::elsewhere::Elsewhere;
 use icecore_wire::{DeviceName, Schema, SchemaId};
 
 use crate::time_order::TimeSort;
-use crate::{Batches, Count, Order, Query, ReplayError, Sink};
+use crate::{Batches, Count, Coverage, EventTimes, Order, Query, ReplayError, Sink};
 
 /// The log of a data directory, as it was when it was opened: what a server adds later is not seen.
 #[derive(Debug)]
 pub struct Replay {
     reader: LogReader,
+    elsewhere: Option<Arc<Elsewhere>>,
     spill_directory: PathBuf,
 }
 
 /// What a replay did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Replayed {
-    /// Events handed to the sink.
-    pub events: u64,
+    /// The events handed to the sink, and what is missing. Of an output that was cut short, only the former.
+    pub coverage: Coverage,
     /// Whether the reader of the output went away first (a broken pipe), which is no error.
     pub cut_short: bool,
-    /// Damage that was passed over because the query asked for it.
-    pub damage: Vec<Damage>,
 }
 
 impl Replay {
@@ -36,7 +37,15 @@ impl Replay {
     /// held in memory, and its size has nothing to do with the log's.
     pub fn open(data: &Path) -> Result<Self, ReplayError> {
         let spill_directory = std::env::var_os("TMPDIR").map_or_else(|| data.to_owned(), PathBuf::from);
-        Ok(Self { reader: LogReader::open(Arc::new(RealDisk), data)?, spill_directory })
+        Ok(Self { reader: LogReader::open(Arc::new(RealDisk), data)?, elsewhere: None, spill_directory })
+    }
+
+    /// Reads what is sealed and not here where `elsewhere` says, and knows what was deleted by policy.
+    #[must_use]
+    pub fn with_elsewhere(self, elsewhere: Elsewhere) -> Self {
+        let elsewhere = Arc::new(elsewhere);
+        let reader = self.reader.with_elsewhere(elsewhere.resolver());
+        Self { reader, elsewhere: Some(elsewhere), ..self }
     }
 
     /// The log that is read.
@@ -58,7 +67,8 @@ impl Replay {
                 }
             })?,
             OnDamage::Skip => {
-                for selection in self.batches(query) {
+                let query = Query { times: EventTimes::default(), ..query.clone() };
+                for selection in self.batches(&query) {
                     let selection = selection?;
                     let schema = &selection.stored().schema;
                     schemas.entry(schema.id()).or_insert_with(|| Arc::clone(schema));
@@ -72,14 +82,34 @@ impl Replay {
 
     /// The batches with events of `query`, in log order whatever the query's order is.
     pub fn batches<'a>(&'a self, query: &'a Query) -> Batches<'a> {
-        let wanted = |device: &DeviceName| query.devices.matches(device.as_str());
+        let device = |device: &DeviceName| query.devices.matches(device.as_str());
+        let schema = |schema: &Schema| query.schemas.matches(schema.name());
         let scan = Scan {
             positions: None,
-            devices: (!query.devices.is_any()).then(|| Box::new(wanted) as Box<dyn Fn(&DeviceName) -> bool>),
+            devices: (!query.devices.is_any()).then(|| Box::new(device) as _),
+            schemas: (!query.schemas.is_any()).then(|| Box::new(schema) as _),
+            times: query.times.inclusive(),
             on_damage: query.on_damage,
-            ..Scan::default()
+            // What was deleted by policy is passed over in any case.
+            on_absent: OnAbsent::Skip,
         };
-        Batches::new(self.reader.scan(scan), query)
+        Batches::new(self, self.reader.scan(scan), query)
+    }
+
+    /// What the log has on record of the devices of `query`.
+    pub(crate) fn ledger(&self, query: &Query) -> Result<Ledger, ReplayError> {
+        let mut ledger = Ledger::default();
+        self.reader.facts(&mut |fact| {
+            if query.devices.matches(fact.source().device.as_str()) {
+                ledger.apply(fact);
+            }
+        })?;
+        Ok(ledger)
+    }
+
+    /// Where what is not here is, if that is known.
+    pub(crate) fn elsewhere(&self) -> Option<&Elsewhere> {
+        self.elsewhere.as_deref()
     }
 
     /// Counts the events of `query`, validating every batch.
@@ -115,11 +145,11 @@ impl Replay {
         let mut batches = self.batches(query);
         for selection in &mut batches {
             selection?.for_each(|event| {
-                replayed.events += 1;
+                replayed.coverage.present += 1;
                 sink.event(event)
             })?;
         }
-        replayed.damage = batches.damage().to_vec();
+        replayed.coverage = batches.coverage(replayed.coverage.present)?;
         Ok(())
     }
 
@@ -134,12 +164,13 @@ impl Replay {
         for selection in &mut batches {
             selection?.for_each(|event| sort.push(event))?;
         }
-        replayed.damage = batches.damage().to_vec();
+        let coverage = batches.coverage(0)?;
         let mut sorted = sort.finish()?;
         while let Some(event) = sorted.next()? {
-            replayed.events += 1;
+            replayed.coverage.present += 1;
             sink.event(&event)?;
         }
+        replayed.coverage = Coverage { present: replayed.coverage.present, ..coverage };
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use icecore_log::{Appender, Committer, Encoder, HotLog, NewBatch, OnDamage, Options, RealDisk, Source};
-use icecore_replay::{Count, Csv, EventTimes, Ndjson, Order, Query, Replay, ReplayError};
+use icecore_replay::{Csv, EventTimes, Ndjson, Order, Query, Replay, ReplayError};
 use icecore_wire::{BatchBuilder, ColumnType, Digest, EncodeOptions, Epoch, Field, Schema, Value};
 
 const RECEIVED: i64 = 1_700_000_000_000_000_000;
@@ -169,9 +169,10 @@ fn devices_schemas_and_times_narrow_the_query() {
     let expected = expected(&[("hall/a", "flow", 1, 3), ("hall/b", "flow", 0, 4), ("hall/b", "flow", 1, 4)]);
     assert_eq!(outline(&log.ndjson(&narrow)), expected);
     let count = log.replay().count(&narrow).unwrap();
-    assert_eq!((count.events, count.batches, count.devices), (3, 2, 2));
+    assert_eq!((count.coverage.present, count.batches, count.devices), (3, 2, 2));
     assert!(count.bytes > 0);
-    assert_eq!(log.replay().count(&query("*/c", "*")).unwrap(), Count::default());
+    let none = log.replay().count(&query("*/c", "*")).unwrap();
+    assert_eq!((none.batches, &*none.coverage.to_string()), (0, "0 events present, nothing missing"));
 }
 
 #[test]
@@ -210,8 +211,8 @@ fn a_replay_sees_the_log_as_it_was_when_opened() {
     let replay = log.replay();
     log.batch(&device, &schema("flow"), 1, &rows(&[2]));
     log.commit();
-    assert_eq!(replay.count(&Query::default()).unwrap().events, 1);
-    assert_eq!(log.replay().count(&Query::default()).unwrap().events, 2);
+    assert_eq!(replay.count(&Query::default()).unwrap().coverage.present, 1);
+    assert_eq!(log.replay().count(&Query::default()).unwrap().coverage.present, 2);
 }
 
 #[test]
@@ -254,9 +255,9 @@ fn damage_is_named_and_what_came_before_it_is_written() {
     let around = Query { on_damage: OnDamage::Skip, ..Query::default() };
     let mut out = Vec::new();
     let replayed = log.replay().run(&around, &mut Ndjson::new(&mut out)).unwrap();
-    assert_eq!((replayed.events, replayed.damage.len()), (2, 1));
+    assert_eq!((replayed.coverage.present, replayed.coverage.damage.len()), (2, 1));
     let count = log.replay().count(&around).unwrap();
-    assert_eq!((count.events, count.damage), (2, replayed.damage));
+    assert_eq!(count.coverage, replayed.coverage);
 }
 
 #[test]

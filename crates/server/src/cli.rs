@@ -244,9 +244,15 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_enum, default_value_t = ReplayFormat::Csv)]
     pub(crate) format: ReplayFormat,
 
-    /// Read around damaged parts of the log instead of ending at the first; they are listed on standard error.
+    /// Read around damaged parts of the log, and around segments that are missing or whose store does not answer, instead of
+    /// ending at the first; they are listed on standard error.
     #[arg(long)]
     pub(crate) skip_damaged: bool,
+
+    /// Fail, after the events that are there, if not everything that was asked for is: what did not arrive, was dropped,
+    /// refused, deleted, damaged or cannot be reached is named in any case.
+    #[arg(long)]
+    pub(crate) require_complete: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

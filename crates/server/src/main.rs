@@ -75,10 +75,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(args, &config()?),
         Command::Device(command) => device::run(command, &config()?, &mut out()),
         Command::Send(args) => send::run(args, &mut out()),
-        Command::Replay(args) => match &args.data {
-            Some(data) => replay::run(args, data),
-            None => replay::run(args, &config()?.data.dir),
-        },
+        Command::Replay(args) => replay::run(args, &cli.config),
         Command::Retention(command) => retention::run(command, &config()?, &mut out()),
         Command::Segments(SegmentsCommand::Verify(args)) if args.store.is_some() => {
             segments::verify_store(args, &mut out())

@@ -2,35 +2,74 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 
-use anyhow::{anyhow, ensure};
-use icecore_log::{Damage, LogError, OnDamage};
-use icecore_replay::{Count, Csv, EventTimes, Ndjson, Order, Query, Replay, ReplayError};
+use anyhow::{Context, anyhow, ensure};
+use icecore_log::{LogError, OnDamage};
+use icecore_replay::{Count, Coverage, Csv, EventTimes, Ndjson, Order, Query, Replay, ReplayError};
+use icecore_tier::cache::Cache;
+use icecore_tier::catalog::{Catalog, CatalogError};
+use icecore_tier::elsewhere::Elsewhere;
+use icecore_tier::store::Waiting;
 
 use crate::cli::{ReplayArgs, ReplayFormat, ReplayOrder};
+use crate::config::Config;
+use crate::stores;
 
-/// Writes the events to standard output, with or without a running server.
-pub(crate) fn run(args: &ReplayArgs, data: &Path) -> anyhow::Result<()> {
+/// Writes the events to standard output, with or without a running server; `config` is the configuration's file.
+pub(crate) fn run(args: &ReplayArgs, config: &Path) -> anyhow::Result<()> {
+    let data = match &args.data {
+        Some(data) => data.clone(),
+        None => Config::load(config)?.data.dir,
+    };
     // An empty log is fine; a mistyped directory is not an empty log.
     ensure!(
         data.join("hot").is_dir(),
         "{} holds no log; is it the data directory of a server?",
         data.display()
     );
-    let skipped = write(args, data).map_err(|error| match error {
+    let mut replay = Replay::open(&data)?;
+    if let Some(elsewhere) = elsewhere(&data, config)? {
+        replay = replay.with_elsewhere(elsewhere);
+    }
+    let coverage = write(args, &replay).map_err(|error| match error {
         ReplayError::Log(LogError::Damaged(damage)) => {
             anyhow!("the log is damaged: {damage}; --skip-damaged reads around it")
         }
         error => error.into(),
     })?;
-    for damage in &skipped {
+    let Some(coverage) = coverage else { return Ok(()) };
+    for damage in &coverage.damage {
         eprintln!("skipped: {damage}");
     }
+    let satisfies = coverage.is_complete() || !args.require_complete;
+    ensure!(satisfies, "not everything that was asked for is there: {coverage}");
+    eprintln!("coverage: {coverage}");
     Ok(())
 }
 
-/// Returns the damage that was passed over.
-fn write(args: &ReplayArgs, data: &Path) -> Result<Vec<Damage>, ReplayError> {
+/// Where what is sealed and not here is, if there is a catalog.
+fn elsewhere(data: &Path, config: &Path) -> anyhow::Result<Option<Elsewhere>> {
+    let catalog = match Catalog::read(data) {
+        Ok(catalog) => catalog,
+        Err(CatalogError::Absent { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    // A data directory may be read where nothing is configured.
+    let config = if config.exists() { Config::load(config)? } else { Config::default() };
+    let cache = match Cache::open(&data.join("cache"), config.tier.cache.as_u64()) {
+        Ok(cache) => Some(Arc::new(cache)),
+        Err(error) => {
+            tracing::warn!(%error, "what is read from object storage is not kept");
+            None
+        }
+    };
+    let waiting = Waiting::new(cache).context("cannot make requests")?;
+    Ok(Some(Elsewhere::new(move || catalog.view(), stores::open(&config)?.into_values(), waiting)))
+}
+
+/// Returns what the events cover; nothing if the reader of the output went away first.
+fn write(args: &ReplayArgs, replay: &Replay) -> Result<Option<Coverage>, ReplayError> {
     let query = Query {
         devices: args.device.clone(),
         schemas: args.schema.clone(),
@@ -41,22 +80,23 @@ fn write(args: &ReplayArgs, data: &Path) -> Result<Vec<Damage>, ReplayError> {
         },
         on_damage: if args.skip_damaged { OnDamage::Skip } else { OnDamage::Fail },
     };
-    let replay = Replay::open(data)?;
     // Unlocked: the sinks write in large pieces, and nothing else writes to it.
     let out = io::stdout();
-    Ok(match args.format {
-        ReplayFormat::Csv => replay.run(&query, &mut Csv::new(out, &replay.schemas(&query)?)?)?.damage,
-        ReplayFormat::Ndjson => replay.run(&query, &mut Ndjson::new(out))?.damage,
+    let replayed = match args.format {
+        ReplayFormat::Csv => replay.run(&query, &mut Csv::new(out, &replay.schemas(&query)?)?)?,
+        ReplayFormat::Ndjson => replay.run(&query, &mut Ndjson::new(out))?,
         ReplayFormat::Count => {
             let count = replay.count(&query)?;
             print_count(&count).map_err(ReplayError::Output)?;
-            count.damage
+            return Ok(Some(count.coverage));
         }
-    })
+    };
+    Ok((!replayed.cut_short).then_some(replayed.coverage))
 }
 
 fn print_count(count: &Count) -> io::Result<()> {
-    let Count { events, batches, devices, bytes, .. } = count;
+    let Count { batches, devices, bytes, coverage } = count;
+    let events = coverage.present;
     let count = serde_json::json!({"events": events, "batches": batches, "devices": devices, "bytes": bytes});
     writeln!(io::stdout(), "{count}")
 }

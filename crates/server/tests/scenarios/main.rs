@@ -4,6 +4,7 @@
 mod harness;
 mod table;
 
+mod cold_replay;
 mod configuration;
 mod crash_device;
 mod crash_server;
