@@ -206,7 +206,8 @@ impl Default for BatchPolicy {
 pub enum WhenFull {
     /// Recording waits until acks free space: for sources that can wait, such as files.
     Wait,
-    /// The oldest batches make way and are reported to the server as dropped: for sources that cannot wait.
+    /// The oldest batches make way and are reported to the server as dropped: for sources that cannot wait. An epoch has room
+    /// for a limited number of holes: on a link that has been too slow for long, others make way, and at last recording waits.
     DropOldest,
     /// Of the least important batches the oldest make way, by what [`Recorder::with_priority`](crate::Recorder::with_priority)
     /// said of them, and are reported as dropped; so is a batch less important than all that the spool holds, instead of

@@ -20,6 +20,8 @@ use super::rebase::Rebase;
 use crate::clock::Boot;
 
 pub(crate) use dropping::MAX_HOLES;
+#[cfg(test)]
+pub(crate) use dropping::MAX_LAST_HOLES;
 pub(crate) use entry::{Mark, Outgoing, Place, Queued, State};
 
 /// What the connection knows about the epoch.

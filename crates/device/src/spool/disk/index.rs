@@ -3,7 +3,7 @@
 //! A full spool drops whole files, because bytes come free with a file only. So that it can drop by priority, batches of
 //! different priorities do not share a file: one is open, that is, appended to, for each.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -305,10 +305,10 @@ impl DiskIndex {
         self.used < before
     }
 
-    /// Which of these files has the lowest last sequence.
-    pub(crate) fn first_to_end(&self, numbers: impl Iterator<Item = u64>) -> Option<(u64, u64)> {
+    /// The sequences after the last of these files, in order, each with its file.
+    pub(crate) fn by_end(&self, numbers: impl Iterator<Item = u64>) -> BTreeSet<(u64, u64)> {
         let files = numbers.filter_map(|number| self.find(number)).map(|index| &self.files[index]);
-        files.min_by_key(|file| file.end).map(|file| (file.id.number, file.end))
+        files.map(|file| (file.end, file.id.number)).collect()
     }
 
     /// New drops are to be made durable.

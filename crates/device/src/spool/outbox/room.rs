@@ -112,26 +112,41 @@ impl Outbox {
 
     /// Drops the oldest batch that is not on its way. On disk, where only a whole file can be freed, all up to the end of
     /// the file that ends first: what is dropped has no holes, whatever lies in files of other priorities.
+    ///
+    /// A link that is too slow leaves a hole behind every batch that it sends. When an epoch has as many as it may have, what
+    /// lies beside one goes, the oldest first; or else the newest, to make one that lasts until the link has come to it.
     fn drop_oldest(&mut self, report: &mut Report) -> bool {
-        let Self { queues, backing, .. } = self;
-        let Some(at) = queues.iter().position(|queue| queue.unsettled() > 0) else { return false };
-        let queue = &queues[at];
-        let Some(oldest) = queue.oldest_to_drop() else { return false };
-        let victims = match backing {
-            Backing::Memory { .. } => vec![oldest.range()],
-            Backing::Disk(index) => {
-                let all_sent = oldest.is_sent();
-                let unsent = queue.iter().filter(|batch| all_sent || !batch.is_sent());
-                let files = unsent.map(|batch| batch.place.segment);
-                let Some((file, end)) = index.first_to_end(files) else { return false };
-                let goes = |batch: &&Queued| {
-                    batch.place.segment == file || batch.range().end <= end && !batch.is_sent()
-                };
-                queue.iter().filter(goes).map(Queued::range).collect()
-            }
-        };
+        let victims = |queue| Self::oldest_to_drop(&self.backing, queue);
+        let mut found = self.queues.iter().map(victims).enumerate();
+        let Some((at, victims)) = found.find_map(|(at, victims)| Some((at, victims?))) else { return false };
         self.drop_batches(at, &victims, report);
         true
+    }
+
+    /// What [`Outbox::drop_oldest`] drops of an epoch, if anything.
+    fn oldest_to_drop(backing: &Backing, queue: &EpochQueue) -> Option<Vec<Range<u64>>> {
+        let candidates: Box<dyn Iterator<Item = Vec<Range<u64>>>> = match backing {
+            Backing::Memory { .. } => Box::new(queue.to_drop().map(|batch| vec![batch.range()])),
+            Backing::Disk(index) => {
+                let files = index.by_end(queue.to_drop().map(|batch| batch.place.segment));
+                Box::new(files.into_iter().enumerate().map(|(at, (end, file))| {
+                    let is_in = |batch: &&Queued| batch.place.segment == file;
+                    let start =
+                        if at == 0 { 0 } else { queue.iter().find(is_in).map_or(0, |batch| batch.first) };
+                    let lies_between = |batch: &&Queued| batch.first >= start && batch.range().end <= end;
+                    let goes = |batch: &&Queued| is_in(batch) || lies_between(batch) && !batch.is_sent();
+                    queue.iter().filter(goes).map(Queued::range).collect()
+                }))
+            }
+        };
+        let mut newest = None;
+        for victims in candidates {
+            if queue.has_room_for_holes(&victims) {
+                return Some(victims);
+            }
+            newest = Some(victims);
+        }
+        newest.filter(|_| queue.has_room_for_a_last_hole())
     }
 
     /// Drops the oldest batch of a priority, on disk with all that shares its file; not if that made more holes in its epoch

@@ -12,18 +12,23 @@ use crate::spool::priority::Priority;
 /// not known here: settled before a restart without a network since.
 pub(crate) const MAX_HOLES: usize = limits::MAX_RANGES / 4;
 
+/// Beyond this many nothing is dropped any more that makes another: a server without a place for them would put off for ever
+/// what comes behind.
+pub(crate) const MAX_LAST_HOLES: usize = 2 * MAX_HOLES;
+
 impl EpochQueue {
     /// The least important priority of which there are unsettled batches.
     pub(crate) fn least_important(&self) -> Option<Priority> {
         Priority::ALL.into_iter().find(|priority| self.unsettled[*priority] > 0)
     }
 
-    /// The oldest batch that is not on its way, or the oldest of all if all are.
-    pub(crate) fn oldest_to_drop(&self) -> Option<&Queued> {
-        self.iter().find(|entry| !entry.is_sent()).or_else(|| self.iter().next())
+    /// The batches that are not on their way, or all if all are, oldest first.
+    pub(crate) fn to_drop(&self) -> impl Iterator<Item = &Queued> {
+        let all_sent = self.iter().all(Queued::is_sent);
+        self.iter().filter(move |entry| all_sent || !entry.is_sent())
     }
 
-    /// The same of those of one priority.
+    /// The oldest batch of a priority that is not on its way, or the oldest of all of it if all are.
     pub(crate) fn oldest_of(&mut self, priority: Priority) -> Option<&Queued> {
         let start = self.entries.partition_point(|entry| entry.first < self.oldest[priority]);
         let unsettled = |entry: &&Queued| {
@@ -37,16 +42,20 @@ impl EpochQueue {
 
     /// Whether dropping `ranges` leaves the epoch with no more holes than it may have, or than it has.
     pub(crate) fn has_room_for_holes(&self, ranges: &[Range<u64>]) -> bool {
-        let before = self.dropped.len();
-        let after = match ranges {
-            [range] => before + usize::from(self.dropped.would_open(range)),
-            _ => {
-                let mut dropped = self.dropped.clone();
-                dropped.extend(ranges.iter().cloned());
-                dropped.len()
-            }
-        };
-        after <= before || after + self.given_up.len() <= MAX_HOLES
+        if let [range] = ranges {
+            let opens = self.dropped.would_open(range) && self.given_up.would_open(range);
+            return !opens || self.dropped.len() + self.given_up.len() < MAX_HOLES;
+        }
+        let mut holes = self.given_up.clone();
+        holes.insert_all(&self.dropped);
+        let before = holes.len();
+        holes.extend(ranges.iter().cloned());
+        holes.len() <= before.max(MAX_HOLES)
+    }
+
+    /// Whether there may be another hole where nothing can be dropped without.
+    pub(crate) fn has_room_for_a_last_hole(&self) -> bool {
+        self.dropped.len() + self.given_up.len() < MAX_LAST_HOLES
     }
 
     /// Gives up the batches within `range`, to be reported as dropped. Returns the bytes that were in flight.

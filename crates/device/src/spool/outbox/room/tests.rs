@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::spool::class::{Class, InFlight};
 use crate::spool::disk::{SpoolFiles, Work};
-use crate::spool::queue::{Attachment, MAX_HOLES, Mark};
+use crate::spool::queue::{Attachment, MAX_HOLES, MAX_LAST_HOLES, Mark};
 use crate::watch::Watchers;
 
 const BOOT: [u8; 16] = [5; 16];
@@ -76,6 +76,7 @@ struct Recorded {
 }
 
 struct Pair {
+    policy: WhenFull,
     outbox: Outbox,
     disk: Option<(TempDir, SpoolFiles)>,
     /// All that ever was.
@@ -106,23 +107,23 @@ fn on_disk(dir: &Path) -> (Outbox, SpoolFiles) {
 }
 
 impl Pair {
-    fn in_memory() -> Self {
+    fn in_memory(policy: WhenFull) -> Self {
         let in_flight = Arc::new(InFlight::default());
         let outbox = Outbox::in_memory("d".parse().unwrap(), Epoch::random(), MEMORY_BYTES, in_flight);
-        Self::new(outbox, None)
+        Self::new(policy, outbox, None)
     }
 
-    fn on_disk() -> Self {
+    fn on_disk(policy: WhenFull) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (outbox, files) = on_disk(dir.path());
-        Self::new(outbox, Some((dir, files)))
+        Self::new(policy, outbox, Some((dir, files)))
     }
 
-    fn new(outbox: Outbox, disk: Option<(TempDir, SpoolFiles)>) -> Self {
+    fn new(policy: WhenFull, outbox: Outbox, disk: Option<(TempDir, SpoolFiles)>) -> Self {
         let epoch = outbox.queues()[0].epoch;
         let acked = vec![(epoch, SequenceRanges::new(), SequenceRanges::new())];
         let (recorded, held) = (BTreeMap::new(), BTreeMap::new());
-        Self { outbox, disk, recorded, held, acked, schema: schema(), now: Instant::now() }
+        Self { policy, outbox, disk, recorded, held, acked, schema: schema(), now: Instant::now() }
     }
 
     fn apply(&mut self, step: &Step) {
@@ -170,7 +171,7 @@ impl Pair {
     }
 
     fn admit(&mut self, priority: Priority, report: &mut Report) -> Admission {
-        self.outbox.admit(WhenFull::DropLeastImportant, priority, 2, report).unwrap()
+        self.outbox.admit(self.policy, priority, 2, report).unwrap()
     }
 
     /// Brings the model up to what the outbox dropped.
@@ -283,14 +284,19 @@ impl Pair {
         }
     }
 
-    /// What went is no more important than anything that stays; and of what is as important, all that stays is newer or
-    /// on its way.
+    /// What went is no more important than anything that stays, if that counts; and of what is as important, all that stays
+    /// is newer or on its way.
     fn went_in_order(&self, dropped: &BTreeMap<Key, Recorded>) {
-        let Some(most) = dropped.values().map(|batch| batch.priority).max() else { return };
-        let last = dropped.iter().filter(|(_, batch)| batch.priority == most).map(|(key, _)| *key).max();
+        let importance = |batch: &Recorded| match self.policy {
+            WhenFull::DropLeastImportant => batch.priority,
+            WhenFull::DropOldest | WhenFull::Wait => Priority::Normal,
+        };
+        let Some(most) = dropped.values().map(importance).max() else { return };
+        let last = dropped.iter().filter(|(_, batch)| importance(batch) == most).map(|(key, _)| *key).max();
         for (key, kept) in &self.held {
-            assert!(most <= kept.priority, "{most:?} went, {:?} stayed", kept.priority);
-            assert!(most < kept.priority || kept.sent || last < Some(*key), "{last:?} went before {key:?}");
+            let kept_for = importance(kept);
+            assert!(most <= kept_for, "{most:?} went, {kept_for:?} stayed");
+            assert!(most < kept_for || kept.sent || last < Some(*key), "{last:?} went before {key:?}");
         }
     }
 
@@ -338,10 +344,17 @@ fn spool_files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     files.map(|path| (path.file_name().unwrap().to_str().unwrap().into(), fs::read(path).unwrap())).collect()
 }
 
+fn policy() -> impl Strategy<Value = WhenFull> {
+    prop_oneof![Just(WhenFull::DropOldest), Just(WhenFull::DropLeastImportant)]
+}
+
 proptest! {
     #[test]
-    fn the_least_important_goes_first_in_memory(steps in prop::collection::vec(step(), 0..200)) {
-        let mut pair = Pair::in_memory();
+    fn what_is_to_go_first_goes_first_in_memory(
+        policy in policy(),
+        steps in prop::collection::vec(step(), 0..200),
+    ) {
+        let mut pair = Pair::in_memory(policy);
         steps.iter().for_each(|step| pair.apply(step));
         pair.deliver();
     }
@@ -349,16 +362,73 @@ proptest! {
 
 proptest! {
     // They wait for a disk.
-    #![proptest_config(ProptestConfig::with_cases(8))]
+    #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
-    fn the_least_important_goes_first_on_disk_and_across_crashes(
+    fn what_is_to_go_first_goes_first_on_disk_and_across_crashes(
+        policy in policy(),
         steps in prop::collection::vec(step(), 50..200),
     ) {
-        let mut pair = Pair::on_disk();
+        let mut pair = Pair::on_disk(policy);
         steps.iter().for_each(|step| pair.apply(step));
         pair.deliver();
     }
+}
+
+/// A link that takes one batch of two: behind each that it sends, one is dropped. The server settles what was dropped now and
+/// then. Recording does not wait for any of that. Beyond the limit there is a hole for each spool full of batches at most.
+fn a_slow_link_leaves_bounded_holes(mut pair: Pair, bytes: usize) {
+    let capacity = if pair.disk.is_some() { DISK_BYTES as usize } else { MEMORY_BYTES } / bytes;
+    for n in 0..3000 {
+        pair.record(Priority::Normal, bytes);
+        if n % 2 == 0 {
+            while pair.work().is_some() {}
+            pair.send(1);
+            pair.ack(1);
+        }
+        if n % 64 == 0 {
+            let (epoch, _, dropped) = &pair.acked[0];
+            let watchers = Watchers::default();
+            pair.outbox.reached(*epoch, Level::Settled, dropped, pair.now, &mut watchers.report());
+        }
+        let holes = pair.acked[0].2.len();
+        assert!(holes <= MAX_HOLES + n / capacity, "{holes} after {n}");
+    }
+    assert!(pair.acked[0].2.len() >= MAX_HOLES, "there were too few to matter");
+    pair.deliver();
+}
+
+#[test]
+fn a_slow_link_leaves_bounded_holes_in_memory() {
+    a_slow_link_leaves_bounded_holes(Pair::in_memory(WhenFull::DropOldest), 1000);
+}
+
+#[test]
+fn a_slow_link_leaves_bounded_holes_on_disk() {
+    a_slow_link_leaves_bounded_holes(Pair::on_disk(WhenFull::DropOldest), 25_000);
+}
+
+#[test]
+fn when_there_can_be_no_more_holes_recording_waits_for_the_link() {
+    let mut pair = Pair::in_memory(WhenFull::DropOldest);
+    let watchers = Watchers::default();
+    // One batch fills the spool, so that nothing lies beside a hole.
+    for _ in 0..MAX_LAST_HOLES {
+        pair.record(Priority::Normal, 100);
+        pair.send(1);
+        pair.ack(1);
+        pair.record(Priority::Normal, MEMORY_BYTES);
+        pair.record(Priority::Normal, 100);
+        pair.send(1);
+        pair.ack(1);
+    }
+    assert_eq!(pair.acked[0].2.len(), MAX_LAST_HOLES);
+    pair.record(Priority::Normal, MEMORY_BYTES);
+    assert_eq!(pair.admit(Priority::Normal, &mut watchers.report()), Admission::Full);
+    pair.send(1);
+    pair.ack(1);
+    assert_eq!(pair.admit(Priority::Normal, &mut watchers.report()), Admission::Room);
+    pair.check();
 }
 
 /// Rare important batches among many others stay for as long as the epoch has room for the holes between them; then the
@@ -383,17 +453,17 @@ fn has_bounded_holes(mut pair: Pair, bytes: usize) {
 
 #[test]
 fn holes_are_bounded_in_memory() {
-    has_bounded_holes(Pair::in_memory(), 100);
+    has_bounded_holes(Pair::in_memory(WhenFull::DropLeastImportant), 100);
 }
 
 #[test]
 fn holes_are_bounded_on_disk() {
-    has_bounded_holes(Pair::on_disk(), 300);
+    has_bounded_holes(Pair::on_disk(WhenFull::DropLeastImportant), 300);
 }
 
 #[test]
 fn newcomers_dropped_by_a_full_disk_are_written_down_when_somebody_waits() {
-    let mut pair = Pair::on_disk();
+    let mut pair = Pair::on_disk(WhenFull::DropLeastImportant);
     while !pair.outbox.is_full() {
         pair.record(Priority::High, 3000);
     }
