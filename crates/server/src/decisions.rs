@@ -11,10 +11,14 @@ use icecore_log::{RealDisk, SegmentId};
 use icecore_tier::catalog::{Catalog, CatalogError, View, Why};
 use icecore_tier::hold::Scope;
 use icecore_tier::policy::PolicySet;
+use icecore_tier::store::Waiting;
 use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
 
-use crate::config::Config;
+use crate::config::{Config, RETENTION};
 use crate::device::registry;
+use crate::stores::Stores;
+use crate::tiers::InForce;
 use crate::{control, instant, stores, tiers};
 
 /// What an operator asks for, and why.
@@ -62,7 +66,7 @@ pub(crate) fn ask(config: &Config, wish: Wish, reason: Option<&str>) -> anyhow::
     if let Some(outcome) = control::ask(&config.data.dir, &request)? {
         return Ok(outcome);
     }
-    let catalog = open(config)?;
+    let catalog = open(config, &stores::open(config)?, &stores::waiting()?)?;
     let now = instant::now();
     let outcome = answer(&request, &catalog, &registry(config)?.labels(), now)?;
     if let Err(error) = catalog.mirror(&request.by, now) {
@@ -78,7 +82,6 @@ pub(crate) fn ask(config: &Config, wish: Wish, reason: Option<&str>) -> anyhow::
 ///
 /// # Errors
 /// When the socket cannot be made.
-#[expect(dead_code, reason = "the server does not open the catalog yet")]
 pub(crate) fn serve(
     data: &Path,
     catalog: Arc<Catalog>,
@@ -95,15 +98,53 @@ pub(crate) fn serve(
     })
 }
 
-/// The catalog, for writing.
+/// The catalog, for writing. `waiting` has to be that with which the stores are used.
 ///
 /// # Errors
 /// When the server, or another command, has it.
-fn open(config: &Config) -> anyhow::Result<Catalog> {
+pub(crate) fn open(config: &Config, stores: &Stores, waiting: &Waiting) -> anyhow::Result<Catalog> {
     let data = &config.data.dir;
     fs::create_dir_all(data).with_context(|| format!("cannot create {}", data.display()))?;
-    let bucket = stores::journal(config, &stores::open(config)?, &stores::waiting()?);
-    Ok(Catalog::open(data, RealDisk.random(), bucket)?)
+    Ok(Catalog::open(data, RealDisk.random(), stores::journal(config, stores, waiting))?)
+}
+
+/// Puts the policy file of the configuration into force where it never was and deletes nothing sooner; what would is for an
+/// operator to apply. Without a file, and before any were applied, those apply that keep everything.
+///
+/// # Errors
+/// When the catalog refuses, or the file has a mistake; what applied before still does.
+pub(crate) fn propose(config: &Config, catalog: &Catalog, labels: &LabelHistory) -> anyhow::Result<()> {
+    let file = &config.tier.policies;
+    let view = catalog.view()?;
+    let before = view.all_policies()?;
+    let (text, policies) = match (file.exists(), before.is_empty()) {
+        (true, _) => tiers::read_policies(file)?,
+        (false, true) => (RETENTION.to_owned(), PolicySet::parse("the default policies", RETENTION)?),
+        (false, false) => return Ok(()),
+    };
+    // What was replaced since, by other policies than those of the file, does not come back by a restart.
+    if before.iter().any(|applied| applied.text == text) {
+        return Ok(());
+    }
+    tiers::stores_exist(&policies, config)?;
+    let now = instant::now();
+    let in_force = InForce::of(&view)?;
+    let changes = tiers::changes(&view, &in_force.policies, &policies, labels, now)?;
+    if changes.are_destructive() {
+        warn!(
+            file = %file.display(),
+            bytes = changes.bytes(),
+            "the policy file would delete data sooner, and was not applied: `icecore retention apply` says what, and asks"
+        );
+        return Ok(());
+    }
+    let by = "server".to_owned();
+    let reason = format!("{} is new, and deletes nothing sooner", file.display());
+    let wish = Wish::Apply { text, over: in_force.version };
+    if let Outcome::Applied(version) = answer(&Request { by, reason, wish }, catalog, labels, now)? {
+        info!(version, "policies apply");
+    }
+    Ok(())
 }
 
 /// Who runs the command, as the history says it.

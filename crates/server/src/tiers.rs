@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use icecore_ingest::{LabelHistory, Labels};
 use icecore_tier::catalog::{Catalog, CatalogError, View};
-use icecore_tier::policy::{Changes, PolicySet};
+use icecore_tier::policy::{Changes, PolicySet, Remark};
 use icecore_tier::segment::{Content, Segment, Share};
 
 use crate::config::{Config, RETENTION};
@@ -95,4 +95,14 @@ pub(crate) fn changes(
     let segments = with_contents(view)?;
     let segments = segments.iter().map(|(segment, contents)| (segment, &**contents));
     Ok(old.changes(new, now, segments, |content| at_receipt(labels, content)))
+}
+
+/// Data cannot go where nobody knows the way.
+pub(crate) fn stores_exist(policies: &PolicySet, config: &Config) -> anyhow::Result<()> {
+    let stores: Vec<&str> = config.store.keys().map(String::as_str).collect();
+    let check = policies.check(&stores, &[]);
+    match check.remarks.iter().find(|remark| matches!(remark, Remark::UnknownStore { .. })) {
+        Some(remark) => bail!("nothing was applied: {remark}"),
+        None => Ok(()),
+    }
 }

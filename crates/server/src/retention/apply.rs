@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use anyhow::{bail, ensure};
-use icecore_tier::policy::{PolicySet, Remark};
 
 use crate::cli::ApplyArgs;
 use crate::config::Config;
@@ -14,7 +13,7 @@ use crate::{instant, table::counted};
 
 pub(super) fn run(args: &ApplyArgs, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
     let (text, proposed) = tiers::read_policies(&args.file)?;
-    stores_exist(&proposed, config)?;
+    tiers::stores_exist(&proposed, config)?;
     let mut over = 0;
     if let Some(view) = tiers::catalog(config)? {
         let in_force = InForce::of(&view)?;
@@ -37,14 +36,4 @@ pub(super) fn run(args: &ApplyArgs, config: &Config, out: &mut impl Write) -> an
     let policies = counted(proposed.policies().len() as u64, "policy").replace("policys", "policies");
     writeln!(out, "version {version} applies from now on: {policies}")?;
     Ok(())
-}
-
-/// Data cannot go where nobody knows the way.
-fn stores_exist(policies: &PolicySet, config: &Config) -> anyhow::Result<()> {
-    let stores: Vec<&str> = config.store.keys().map(String::as_str).collect();
-    let check = policies.check(&stores, &[]);
-    match check.remarks.iter().find(|remark| matches!(remark, Remark::UnknownStore { .. })) {
-        Some(remark) => bail!("nothing was applied: {remark}"),
-        None => Ok(()),
-    }
 }

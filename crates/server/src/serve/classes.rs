@@ -26,6 +26,11 @@ impl Classes {
         Self { policies: RwLock::new(Arc::new(policies)), registry }
     }
 
+    /// From now on, these policies apply.
+    pub(super) fn apply(&self, policies: PolicySet) {
+        *self.policies.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policies);
+    }
+
     /// The classes as they are now.
     pub(super) fn now(&self) -> ClassOf {
         let policies = Arc::clone(&self.policies.read().unwrap_or_else(PoisonError::into_inner));

@@ -16,7 +16,6 @@ use icecore_ingest::{
     Health, Ingest, IngestOptions, Issuer, Rate, RateLimits, Registry, StartError, Writer, WriterOptions,
 };
 use icecore_log::{LogError, Recovery};
-use icecore_tier::policy::PolicySet;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -24,12 +23,11 @@ use tracing::{error, info, warn};
 use crate::certificates::Authority;
 use crate::cli::ServeArgs;
 use crate::config::{Config, Limits, Tls};
+use crate::tiers::InForce;
+use crate::{decisions, stores};
 use classes::Classes;
 use http::Stage;
 use sealing::SealThread;
-
-/// The policies before any were applied: they keep everything.
-const DEFAULT_POLICIES: &str = include_str!("../../../../config/retention.toml");
 
 /// How long a stopping server waits for devices to take their last acks.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -46,8 +44,7 @@ pub(crate) fn run(args: &ServeArgs, config: &Config) -> anyhow::Result<()> {
     let (writer, handle) =
         Writer::start(&config.data.dir, writer_options(args, config)).map_err(with_way_out)?;
     tell_recovery(writer.recovery());
-    let classes =
-        Arc::new(Classes::new(PolicySet::parse("the default", DEFAULT_POLICIES)?, Arc::clone(&registry)));
+    let classes = start_decisions(config, &registry)?;
     let sealing = SealThread::start(writer.sealer(), classes, config.seal.clone())?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -87,6 +84,23 @@ pub(crate) fn run(args: &ServeArgs, config: &Config) -> anyhow::Result<()> {
     // Whatever still waits for a disk must not keep the process from ending.
     runtime.shutdown_background();
     stopped
+}
+
+/// Opens the catalog, and listens to what operators decide; returns the classes of the policies that apply.
+fn start_decisions(config: &Config, registry: &Arc<Registry>) -> anyhow::Result<Arc<Classes>> {
+    let catalog = Arc::new(decisions::open(config, &stores::open(config)?, &stores::waiting()?)?);
+    if let Err(error) = decisions::propose(config, &catalog, &registry.labels()) {
+        warn!(
+            error = format!("{error:#}"),
+            "the policy file was not applied; what applied before still does"
+        );
+    }
+    let policies = InForce::of(&catalog.view()?)?.policies;
+    let classes = Arc::new(Classes::new(policies, Arc::clone(registry)));
+    let told = Arc::clone(&classes);
+    let applied = move |policies| told.apply(policies);
+    decisions::serve(&config.data.dir, catalog, Arc::clone(registry), applied)?;
+    Ok(classes)
 }
 
 async fn stop(ingest: Ingest, writer: Writer, mut signals: Signals) -> anyhow::Result<()> {

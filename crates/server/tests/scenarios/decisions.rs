@@ -1,4 +1,4 @@
-//! Operators apply policies, hold data and take deletions back without a server; every decision is in the history.
+//! Operators apply policies, hold data and take deletions back, with a server and without; every decision is in the history.
 
 use std::fs;
 
@@ -21,10 +21,9 @@ fn policies(site: &Site, delete: &str) -> String {
 fn policies_that_delete_sooner_want_a_yes() {
     let site = archived_site();
     let file = policies(&site, "\"never\"");
-    assert!(site.expect(&["retention", "history"]).starts_with("no policies were applied yet"));
     let said = site.expect(&["retention", "apply", &file, "--reason", "the audit"]);
-    assert_eq!(said, "version 1 applies from now on: 1 policy\n");
-    assert!(site.expect(&["retention", "apply", &file]).contains("already, as version 1"));
+    assert_eq!(said, "version 2 applies from now on: 1 policy\n");
+    assert!(site.expect(&["retention", "apply", &file]).contains("already, as version 2"));
 
     let file = policies(&site, "{ after = \"30d\" }");
     let refused = site.run(&["retention", "apply", &file]);
@@ -32,10 +31,10 @@ fn policies_that_delete_sooner_want_a_yes() {
     assert!(String::from_utf8(refused.stdout).unwrap().contains("would be deleted sooner"));
     let planned = site.expect(&["retention", "plan", "--policy", &file]);
     assert!(planned.contains("nothing to do") && planned.contains("would be deleted sooner"), "{planned}");
-    assert!(site.expect(&["retention", "apply", &file, "--yes"]).contains("\nversion 2 applies from now on"));
+    assert!(site.expect(&["retention", "apply", &file, "--yes"]).contains("\nversion 3 applies from now on"));
     let history = site.expect(&["retention", "history"]);
-    assert!(history.lines().count() == 3 && history.contains("the audit"), "{history}");
-    assert!(site.expect(&["retention", "history", "1"]).contains("delete = \"never\""));
+    assert!(history.lines().count() == 4 && history.contains("the audit"), "{history}");
+    assert!(site.expect(&["retention", "history", "2"]).contains("delete = \"never\""));
 
     let later = site.expect(&["retention", "plan", "--at", "+31d", "--json"]);
     let later: serde_json::Value = serde_json::from_str(&later).unwrap();
@@ -79,4 +78,35 @@ fn holds_come_and_go() {
     assert!(plan.contains("nothing to do"), "{plan}");
     site.expect(&["hold", "remove", "1"]);
     assert_failure(&site.run(&["hold", "remove", "1"]), &["there is no hold 1"]);
+}
+
+#[test]
+fn decisions_go_through_the_server_and_outlive_it() {
+    let site = archived_site();
+    let server = site.serve();
+    let first = site.expect(&["retention", "history"]);
+    assert!(first.contains("server") && first.contains("retention.toml is new"), "{first}");
+    let file = policies(&site, "{ after = \"30d\" }");
+    assert_failure(&site.run(&["retention", "apply", &file]), &["--yes"]);
+    assert!(site.expect(&["retention", "apply", &file, "--yes"]).contains("version 2 applies"));
+    assert!(site.expect(&["hold", "add", "--schema", "w*"]).starts_with("hold 1 stands on "));
+    assert_failure(&site.run(&["hold", "remove", "2"]), &["there is no hold 2"]);
+    server.kill();
+
+    assert!(site.expect(&["hold", "list"]).contains("`w*`"));
+    assert!(site.expect(&["hold", "add", "--device", "x"]).starts_with("hold 2 stands on "));
+    let server = site.serve();
+    site.expect(&["hold", "remove", "2"]);
+    let history = site.expect(&["retention", "history"]);
+    assert_eq!(history.lines().count(), 3, "a restart does not bring the file back: {history}");
+    assert!(server.stop().success());
+}
+
+#[test]
+fn a_policy_file_that_deletes_sooner_is_not_applied_by_a_start() {
+    let site = archived_site();
+    let file = policies(&site, "{ after = \"30d\" }");
+    fs::copy(file, site.path("retention.toml")).unwrap();
+    assert!(site.serve().stop().success());
+    assert_eq!(site.expect(&["retention", "history"]).lines().count(), 2, "the first start's, and no others");
 }

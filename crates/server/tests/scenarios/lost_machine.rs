@@ -34,7 +34,8 @@ fn a_bucket_is_verified_without_server_and_catalog() {
     drop(deleting);
     assert_eq!(text(verify().stdout), "0 objects whole, 1 segment deleted by policy\n");
 
-    let journal = site.path("bucket/journal/0000000001").read_dir().unwrap().next().unwrap().unwrap().path();
+    let objects = site.path("bucket/journal/0000000001").read_dir().unwrap();
+    let journal = objects.map(|object| object.unwrap().path()).min().unwrap();
     let line = fs::read_to_string(&journal).unwrap().replace("a test", "a text");
     fs::write(&journal, line).unwrap();
     let found = verify();
