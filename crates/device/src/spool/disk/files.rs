@@ -5,7 +5,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use icecore_wire::{Epoch, Payload, limits};
 
@@ -19,6 +20,9 @@ use crate::spool::queue::EpochQueue;
 use crate::spool::rebase::Rebases;
 
 const LOCK: &str = "lock";
+/// How long, and how often, a lock is tried that another process holds.
+const LOCK_PATIENCE: Duration = Duration::from_millis(300);
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 const REJECTED: &str = "rejected";
 
 /// Bytes of refused batches that are kept for people to look at. The first ones show the cause; later ones are counted.
@@ -205,13 +209,19 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), SpoolError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed(dir, "fsync"))
 }
 
+/// Takes the lock of the spool in `dir`. A process that has just been forked off the last holder shares it until it runs a
+/// program of its own: so it is waited for a moment.
 fn lock(dir: &Path) -> Result<File, SpoolError> {
     let path = dir.join(LOCK);
     let file = File::create(&path).map_err(failed(&path, "create"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(SpoolError::InUse { dir: dir.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(failed(&path, "lock")(error)),
+    let start = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if start.elapsed() < LOCK_PATIENCE => thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) => return Err(SpoolError::InUse { dir: dir.to_owned() }),
+            Err(TryLockError::Error(error)) => return Err(failed(&path, "lock")(error)),
+        }
     }
 }
 
