@@ -254,13 +254,20 @@ impl State {
         !self.machine.is_ahead(alias) && !self.pending.iter().any(waits)
     }
 
-    /// The aliases that stand for `device`, or will when there is room in the writer's queue.
+    /// What aliases stand for, or will when there is room in the writer's queue.
+    fn spoken_for(&self) -> impl Iterator<Item = &Arc<Attachment>> {
+        self.attachments.values().chain(self.pending.iter().map(|submission| &submission.from))
+    }
+
+    /// Which device `alias` stands for.
+    fn device_of(&self, alias: u32) -> Option<DeviceName> {
+        self.spoken_for().find(|from| from.alias == alias).map(|from| from.device.clone())
+    }
+
+    /// The aliases that stand for `device`.
     fn aliases_of(&self, device: &DeviceName) -> Vec<u32> {
-        let waiting = self.pending.iter().map(|submission| &submission.from);
-        let mut aliases: Vec<u32> = (self.attachments.values().chain(waiting))
-            .filter(|from| from.device == *device)
-            .map(|from| from.alias)
-            .collect();
+        let mut aliases: Vec<u32> =
+            self.spoken_for().filter(|from| from.device == *device).map(|from| from.alias).collect();
         aliases.sort_unstable();
         aliases.dedup();
         aliases

@@ -152,7 +152,7 @@ impl Control {
                 }
                 ServerEvent::Attach(attach) => losses.extend(self.attach(&mut state, attach)),
                 ServerEvent::Detach { alias } => {
-                    let device = state.attachments.get(&alias).map(|from| from.device.clone());
+                    let device = state.device_of(alias);
                     state.end_alias(alias);
                     if let Some(device) = device.filter(|device| state.aliases_of(device).is_empty()) {
                         state.owned.remove(&device);

@@ -85,6 +85,9 @@ async fn a_device_that_was_let_go_of_is_not_taken_over() {
     // Whoever hears the answer to this knows that the detach was heard.
     let alias = first.attach("pump", 2).await.alias;
     first.detach(alias).await;
+    // In one breath: it is still to be handed to the writer.
+    let alias = first.prepare_attach("pump", 3);
+    first.detach(alias).await;
     let again = first.ask_attach("stranger", 1).await;
     assert!(matches!(first.event().await, ClientEvent::Refused(refuse) if refuse.alias == Some(again)));
     Client::connect(&server, &pump).await.attach("pump", 1).await;
