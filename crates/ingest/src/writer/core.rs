@@ -16,6 +16,7 @@ use icecore_log::{
     Source,
 };
 use icecore_state::{EpochLedger, Ledger, Verdict};
+use icecore_wire::limits::MAX_RANGES;
 use icecore_wire::{Code, Digest, SequenceRanges};
 
 use super::schemas::SchemaBook;
@@ -163,7 +164,10 @@ impl Core {
             Some(epoch) => {
                 let mut settled = epoch.refused().ranges();
                 settled.insert_all(epoch.dropped());
-                (epoch.number(), epoch.stored().clone(), settled)
+                // What is stored within a dropped range splits it, so there may be more than a message takes. What is not told
+                // comes again, and is answered again.
+                let older = settled.len().saturating_sub(MAX_RANGES);
+                (epoch.number(), epoch.stored().clone(), settled.iter().skip(older).collect())
             }
             None => {
                 let number = self.ledger.next_epoch_number(&from.device);

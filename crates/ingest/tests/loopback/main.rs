@@ -6,6 +6,7 @@ mod backlog;
 mod client;
 mod compact;
 mod counts;
+mod holes;
 mod neighbours;
 mod pressure;
 mod rates;
