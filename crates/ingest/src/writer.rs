@@ -118,6 +118,7 @@ pub struct Writer {
     inbox: Arc<Inbox>,
     health: watch::Receiver<Health>,
     durable_position: Arc<AtomicU64>,
+    written_bytes: Arc<AtomicU64>,
     recovery: Recovery,
     sealer: Sealer,
     threads: Threads,
@@ -158,6 +159,7 @@ impl Writer {
             .map_err(|source| StartError::Quarantine { path, source })?;
         let inbox = Arc::new(Inbox::new(options.queue_bytes));
         let durable_position = Arc::new(AtomicU64::new(core.durable_position()));
+        let written_bytes = Arc::new(AtomicU64::new(0));
         let (answers_out, answers) = mpsc::unbounded_channel();
         let (health_out, health) = watch::channel(Health::Running);
         let conflicts = quarantine.reports();
@@ -172,13 +174,14 @@ impl Writer {
             answers: answers_out,
             health: health_out,
             durable_position: Arc::clone(&durable_position),
+            written_bytes: Arc::clone(&written_bytes),
             quarantine,
             quarantine_thread,
             options,
         };
         let threads = Threads::start(parts).map_err(StartError::Thread)?;
         let handle = WriterHandle { inbox: Arc::clone(&inbox), answers, health: health.clone(), conflicts };
-        Ok((Self { inbox, health, durable_position, recovery, sealer, threads }, handle))
+        Ok((Self { inbox, health, durable_position, written_bytes, recovery, sealer, threads }, handle))
     }
 
     /// How the writer is doing. Changes are worth waking up for: [`Health::Failed`] wants the process to end.
@@ -191,6 +194,12 @@ impl Writer {
     #[must_use]
     pub fn durable_position(&self) -> u64 {
         self.durable_position.load(Ordering::Acquire)
+    }
+
+    /// Tells how many bytes of blocks were written since the start, also after the writer is gone.
+    pub fn written_bytes(&self) -> impl Fn() -> u64 + Send + use<> {
+        let written = Arc::clone(&self.written_bytes);
+        move || written.load(Ordering::Relaxed)
     }
 
     /// What was found when the log was opened.

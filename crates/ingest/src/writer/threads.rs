@@ -67,6 +67,7 @@ pub(super) struct Parts {
     pub(super) answers: mpsc::UnboundedSender<Vec<Answer>>,
     pub(super) health: watch::Sender<Health>,
     pub(super) durable_position: Arc<AtomicU64>,
+    pub(super) written_bytes: Arc<AtomicU64>,
     pub(super) quarantine: Quarantine,
     pub(super) quarantine_thread: JoinHandle<()>,
     pub(super) options: WriterOptions,
@@ -113,6 +114,7 @@ struct CommitThread {
     disk: Arc<dyn Disk>,
     data: PathBuf,
     reserve_bytes: u64,
+    written_bytes: Arc<AtomicU64>,
     inbox: Arc<Inbox>,
     health: watch::Sender<Health>,
     metrics: DiskMetrics,
@@ -146,6 +148,7 @@ impl Threads {
             disk: parts.disk,
             data: parts.data,
             reserve_bytes: parts.options.reserve_bytes,
+            written_bytes: parts.written_bytes,
             inbox: Arc::clone(&parts.inbox),
             health: parts.health,
             metrics: DiskMetrics::new(),
@@ -383,6 +386,7 @@ impl CommitThread {
         self.metrics.block_bytes.record(block.raw_bytes() as f64);
         self.metrics.raw_bytes.increment(block.raw_bytes() as u64);
         self.metrics.stored_bytes.increment(committed.bytes);
+        self.written_bytes.fetch_add(committed.bytes, Ordering::Relaxed);
         Ok(committed)
     }
 

@@ -6,7 +6,9 @@
 mod classes;
 mod http;
 mod sealing;
+mod tiering;
 
+use std::convert::Infallible;
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,8 @@ use icecore_ingest::{
     Health, Ingest, IngestOptions, Issuer, Rate, RateLimits, Registry, StartError, Writer, WriterOptions,
 };
 use icecore_log::{LogError, Recovery};
+use icecore_tier::catalog::Catalog;
+use icecore_tier::worker::Worker;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -28,12 +32,16 @@ use crate::{decisions, stores};
 use classes::Classes;
 use http::Stage;
 use sealing::SealThread;
+use tiering::Tiering;
 
 /// How long a stopping server waits for devices to take their last acks.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// How long `/readyz` shows a fatal error before the process ends.
 const FATAL_GRACE: Duration = Duration::from_secs(1);
+
+/// Threads that seal and move segments get what the others leave: acks come first.
+const NICENESS: i32 = 15;
 
 /// Runs the server until it is told to stop (then in good order, `Ok`) or its log fails.
 pub(crate) fn run(args: &ServeArgs, config: &Config) -> anyhow::Result<()> {
@@ -44,14 +52,15 @@ pub(crate) fn run(args: &ServeArgs, config: &Config) -> anyhow::Result<()> {
     let (writer, handle) =
         Writer::start(&config.data.dir, writer_options(args, config)).map_err(with_way_out)?;
     tell_recovery(writer.recovery());
-    let classes = start_decisions(config, &registry)?;
-    let sealing = SealThread::start(writer.sealer(), classes, config.seal.clone())?;
+    let tiers = Tiers::start(config, &registry, &writer)?;
+    let sealing = SealThread::start(writer.sealer(), Arc::clone(&tiers.classes), config.seal.clone())?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let stopped = runtime.block_on(async {
         // Signals are caught before anybody is told that the server is ready.
         let mut signals = Signals::catch()?;
-        let ingest = Ingest::start(&ingest_options(config)?, registry, handle)?;
+        let mut hangup = signal(SignalKind::hangup()).context("cannot catch signals")?;
+        let ingest = Ingest::start(&ingest_options(config)?, Arc::clone(&registry), handle)?;
         let (stage, stages) = watch::channel(Stage::Ready);
         let http = http::start(config.listen.http, metrics, writer.health(), stages)?;
         info!(
@@ -66,6 +75,7 @@ pub(crate) fn run(args: &ServeArgs, config: &Config) -> anyhow::Result<()> {
         let stopped = tokio::select! {
             name = signals.next() => Ok(name),
             message = failed(&mut health) => Err(message),
+            never = tiers.propose_at(&mut hangup, config) => match never {},
         };
         stage.send_replace(Stage::Stopping);
         match stopped {
@@ -86,21 +96,53 @@ pub(crate) fn run(args: &ServeArgs, config: &Config) -> anyhow::Result<()> {
     stopped
 }
 
-/// Opens the catalog, and listens to what operators decide; returns the classes of the policies that apply.
-fn start_decisions(config: &Config, registry: &Arc<Registry>) -> anyhow::Result<Arc<Classes>> {
-    let catalog = Arc::new(decisions::open(config, &stores::open(config)?, &stores::waiting()?)?);
-    if let Err(error) = decisions::propose(config, &catalog, &registry.labels()) {
+/// What decides about sealed segments: the catalog, and the classes of the policies that apply.
+struct Tiers {
+    catalog: Arc<Catalog>,
+    registry: Arc<Registry>,
+    classes: Arc<Classes>,
+}
+
+impl Tiers {
+    /// Opens the catalog, listens to what operators decide, and moves what the policies say.
+    fn start(config: &Config, registry: &Arc<Registry>, writer: &Writer) -> anyhow::Result<Self> {
+        let (stores, waiting) = (stores::open(config)?, stores::waiting()?);
+        let catalog = Arc::new(decisions::open(config, &stores, &waiting)?);
+        propose(config, &catalog, registry);
+        let policies = InForce::of(&catalog.view()?)?.policies;
+        let classes = Arc::new(Classes::new(policies, Arc::clone(registry)));
+        let told = Arc::clone(&classes);
+        let applied = move |policies| told.apply(policies);
+        decisions::serve(&config.data.dir, Arc::clone(&catalog), Arc::clone(registry), applied)?;
+        let sealer = writer.sealer();
+        let worker =
+            Worker::new(Arc::clone(&catalog), stores.into_values(), &sealer, &config.data.dir, waiting);
+        Tiering::new(worker, Arc::clone(registry), config).start(writer.written_bytes())?;
+        Ok(Self { catalog, registry: Arc::clone(registry), classes })
+    }
+
+    /// Takes the policy file up again whenever the process is told to hang up.
+    async fn propose_at(&self, hangup: &mut Signal, config: &Config) -> Infallible {
+        loop {
+            hangup.recv().await;
+            info!(file = %config.tier.policies.display(), "looking at the policy file again");
+            propose(config, &self.catalog, &self.registry);
+            match self.catalog.view().map_err(Into::into).and_then(|view| InForce::of(&view)) {
+                Ok(in_force) => self.classes.apply(in_force.policies),
+                Err(error) => warn!(error = format!("{error:#}"), "cannot read the policies that apply"),
+            }
+        }
+    }
+}
+
+/// Applies the policy file where it is new and deletes nothing sooner.
+fn propose(config: &Config, catalog: &Catalog, registry: &Registry) {
+    if let Err(error) = decisions::propose(config, catalog, &registry.labels()) {
         warn!(
             error = format!("{error:#}"),
             "the policy file was not applied; what applied before still does"
         );
     }
-    let policies = InForce::of(&catalog.view()?)?.policies;
-    let classes = Arc::new(Classes::new(policies, Arc::clone(registry)));
-    let told = Arc::clone(&classes);
-    let applied = move |policies| told.apply(policies);
-    decisions::serve(&config.data.dir, catalog, Arc::clone(registry), applied)?;
-    Ok(classes)
 }
 
 async fn stop(ingest: Ingest, writer: Writer, mut signals: Signals) -> anyhow::Result<()> {

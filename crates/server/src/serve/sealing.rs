@@ -10,6 +10,7 @@ use anyhow::Context;
 use icecore_log::{LogError, Manifest, SealPlan, Sealer, Sealing};
 use tracing::{error, info, warn};
 
+use super::NICENESS;
 use super::classes::Classes;
 use crate::config::Seal;
 use crate::instant::now;
@@ -20,8 +21,6 @@ const HOT_BYTES: u64 = 256 << 20;
 const LOOK: Duration = Duration::from_millis(500);
 /// How long it waits after a seal that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(60);
-/// The thread gets what the others leave: acks come first.
-const NICENESS: i32 = 15;
 
 /// The sealing thread.
 pub(super) struct SealThread {

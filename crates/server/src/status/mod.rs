@@ -12,9 +12,9 @@ use bytesize::ByteSize;
 use icecore_log::{LogReader, RealDisk};
 
 use crate::config::Config;
-use crate::device::ledger;
 use crate::instant::{self, display_duration, display_seconds};
-use crate::table::count;
+use crate::table::{count, counted};
+use crate::tiers;
 use disk::Disk;
 use scrape::Scrape;
 
@@ -34,6 +34,7 @@ pub(crate) fn run(config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
         rates.write(out)?;
     }
     write_log(config, out)?;
+    write_tiers(config, rates.as_ref(), out)?;
     write_disk(config, rates.as_ref(), out)
 }
 
@@ -93,12 +94,44 @@ impl Rates {
 fn write_log(config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
     let reader = LogReader::open(Arc::new(RealDisk), &config.data.dir)?;
     writeln!(out, "durable      position {}", count(reader.positions().end))?;
-    // Nothing is archived yet, so the oldest data not archived is the oldest data.
-    let ledger = ledger(&config.data.dir)?;
-    if let Some(received) = ledger.devices().map(|(_, device)| device.first_received()).min() {
-        let age = Duration::from_nanos(instant::now().saturating_sub(received).max(0).unsigned_abs());
-        let (received, age) = (display_seconds(received), display_duration(age));
-        writeln!(out, "not archived everything since {received} ({age} ago)")?;
+    Ok(())
+}
+
+/// Where sealed segments are, and which of what was received is only on this disk.
+fn write_tiers(config: &Config, rates: Option<&Rates>, out: &mut impl Write) -> anyhow::Result<()> {
+    let Some(view) = tiers::catalog(config)? else { return Ok(()) };
+    let (mut all, mut here, mut there, mut marked) = (0, 0, 0, 0);
+    let mut oldest_here_only = i64::MAX;
+    for entry in view.segments()? {
+        let segment = entry?.segment;
+        all += 1;
+        here += if segment.local { segment.bytes } else { 0 };
+        there += if segment.copies.is_empty() { 0 } else { segment.bytes };
+        marked += u64::from(segment.deletion.is_some());
+        if segment.copies.is_empty() {
+            oldest_here_only = oldest_here_only.min(segment.received.first);
+        }
+    }
+    writeln!(
+        out,
+        "sealed       {}, {} here, {} in stores, {} to be deleted",
+        counted(all, "segment"),
+        ByteSize::b(here),
+        ByteSize::b(there),
+        count(marked)
+    )?;
+    if oldest_here_only < i64::MAX {
+        let age = Duration::from_nanos(instant::now().saturating_sub(oldest_here_only).max(0).unsigned_abs());
+        let (received, age) = (display_seconds(oldest_here_only), display_duration(age));
+        writeln!(out, "not archived some sealed data since {received} ({age} ago)")?;
+    }
+    let Some(Rates { now, .. }) = rates else { return Ok(()) };
+    if now.value("icecore_store_resting") > 0.0 {
+        let hours = now.value("icecore_disk_hours_left");
+        writeln!(
+            out,
+            "stores       at least one does not answer; the disk lasts for {hours:.1} h at this rate"
+        )?;
     }
     Ok(())
 }

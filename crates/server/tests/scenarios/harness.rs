@@ -206,6 +206,11 @@ impl Server {
         self.child.wait().unwrap()
     }
 
+    /// Sends SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
+    }
+
     /// Sends SIGKILL and waits.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();

@@ -25,4 +25,5 @@ mod segments;
 mod send_failures;
 mod serving;
 mod shared_data;
+mod tiers;
 mod two_months;
