@@ -13,16 +13,16 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
-use object_store::{ClientOptions, ObjectStore, RetryConfig};
+use object_store::{ClientConfigKey, ObjectStore, RetryConfig};
 
 use super::StoreError;
 
 /// What the client tries again by itself is a hiccup; an outage is for the breaker and the worker.
 const RETRIES: usize = 2;
 const RETRY_TIME: Duration = Duration::from_secs(20);
-const CONNECT_TIME: Duration = Duration::from_secs(5);
-/// A request that moves nothing for this long has failed.
-const REQUEST_TIME: Duration = Duration::from_secs(60);
+const CONNECT_TIME: &str = "5s";
+/// A request that takes longer has failed.
+const REQUEST_TIME: &str = "60s";
 
 /// A client of a place for objects, and the prefix of all paths there.
 pub struct Place {
@@ -39,8 +39,8 @@ impl Place {
     /// - `memory://`: this process's memory, for tests
     /// - `az://container/prefix` and `gs://bucket/prefix`: Azure and Google Cloud. Nobody has proven these yet.
     ///
-    /// `options` are those of the object_store crate (`region`, `endpoint`, `allow_http`, …); credentials come from the
-    /// environment (`AWS_ACCESS_KEY_ID` and so on) where the options do not name them.
+    /// `options` are those of the object_store crate (`region`, `endpoint`, `allow_http`, …). What they do not name comes from the
+    /// environment (`AWS_ACCESS_KEY_ID`, `AWS_REGION` and so on): credentials first of all.
     ///
     /// # Errors
     /// When the URL or an option is not understood, or the directory cannot be made.
@@ -58,33 +58,35 @@ impl Place {
         }
         match scheme {
             "s3" => {
-                let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
-                for (key, value) in options {
-                    let key: AmazonS3ConfigKey = parse_option(store, key)?;
-                    builder = builder.with_config(key, value);
+                let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry());
+                for (key, value) in client_defaults() {
+                    builder = builder.with_config(AmazonS3ConfigKey::Client(key), value);
                 }
-                let allow_http = is_set(options, "allow_http");
-                let builder = builder.with_retry(retry()).with_client_options(client(allow_http));
+                for (key, value) in options {
+                    builder = builder.with_config(parse_option(store, key)?, value);
+                }
                 Ok(Self::remote(builder.build().map_err(failed)?, prefix))
             }
             "az" => {
-                let mut builder = MicrosoftAzureBuilder::from_env().with_container_name(bucket);
-                for (key, value) in options {
-                    let key: AzureConfigKey = parse_option(store, key)?;
-                    builder = builder.with_config(key, value);
+                let mut builder =
+                    MicrosoftAzureBuilder::from_env().with_container_name(bucket).with_retry(retry());
+                for (key, value) in client_defaults() {
+                    builder = builder.with_config(AzureConfigKey::Client(key), value);
                 }
-                let allow_http = is_set(options, "allow_http");
-                let builder = builder.with_retry(retry()).with_client_options(client(allow_http));
+                for (key, value) in options {
+                    builder = builder.with_config(parse_option(store, key)?, value);
+                }
                 Ok(Self::remote(builder.build().map_err(failed)?, prefix))
             }
             "gs" => {
-                let mut builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
-                for (key, value) in options {
-                    let key: GoogleConfigKey = parse_option(store, key)?;
-                    builder = builder.with_config(key, value);
+                let mut builder =
+                    GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).with_retry(retry());
+                for (key, value) in client_defaults() {
+                    builder = builder.with_config(GoogleConfigKey::Client(key), value);
                 }
-                let allow_http = is_set(options, "allow_http");
-                let builder = builder.with_retry(retry()).with_client_options(client(allow_http));
+                for (key, value) in options {
+                    builder = builder.with_config(parse_option(store, key)?, value);
+                }
                 Ok(Self::remote(builder.build().map_err(failed)?, prefix))
             }
             "file" if rest.starts_with('/') => {
@@ -130,17 +132,11 @@ fn parse_option<K: std::str::FromStr<Err = object_store::Error>>(
     })
 }
 
-fn is_set(options: &BTreeMap<String, String>, key: &str) -> bool {
-    options.get(key).is_some_and(|value| value == "true")
-}
-
 fn retry() -> RetryConfig {
     RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_TIME, ..RetryConfig::default() }
 }
 
-fn client(allow_http: bool) -> ClientOptions {
-    ClientOptions::new()
-        .with_connect_timeout(CONNECT_TIME)
-        .with_timeout(REQUEST_TIME)
-        .with_allow_http(allow_http)
+/// What the client does unless the options say otherwise.
+fn client_defaults() -> [(ClientConfigKey, &'static str); 2] {
+    [(ClientConfigKey::ConnectTimeout, CONNECT_TIME), (ClientConfigKey::Timeout, REQUEST_TIME)]
 }
