@@ -91,11 +91,7 @@ pub(crate) fn a_server_of_another_authority_is_left_alone(sdk: Sdk) {
     for _ in 0..ATTEMPTS {
         client.wait("disconnected", |_| true);
     }
-    assert!(
-        began.elapsed() >= 2 * BACKOFF.end,
-        "{ATTEMPTS} attempts in {:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() >= 2 * BACKOFF.end, "{ATTEMPTS} attempts in {:?}", began.elapsed());
     assert_eq!(client.count("connected"), 0);
     client.close();
     assert!(stored(&site, server).is_empty());
