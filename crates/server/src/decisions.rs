@@ -59,22 +59,41 @@ pub(crate) enum Outcome {
     Done,
 }
 
-/// Has it done by the server, or does it here if none runs.
+/// What was done, and whether a lost disk would take it along.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Answer {
+    outcome: Outcome,
+    /// Why the journal in the bucket does not have it yet.
+    not_on_record: Option<String>,
+}
+
+/// Has it done by the server, or does it here if none runs. What was done is in the journal then, or the operator was told that it is
+/// not.
 pub(crate) fn ask(config: &Config, wish: Wish, reason: Option<&str>) -> anyhow::Result<Outcome> {
     let reason = reason.unwrap_or("no reason was given").to_owned();
     let request = Request { by: operator(), reason, wish };
-    if let Some(outcome) = control::ask(&config.data.dir, &request)? {
-        return Ok(outcome);
-    }
-    let catalog = open(config, &stores::open(config)?, &stores::waiting()?)?;
-    let now = instant::now();
-    let outcome = answer(&request, &catalog, &registry(config)?.labels(), now)?;
-    if let Err(error) = catalog.mirror(&request.by, now) {
+    let answer = match control::ask(&config.data.dir, &request)? {
+        Some(answer) => answer,
+        None => {
+            let catalog = open(config, &stores::open(config)?, &stores::waiting()?)?;
+            answer_on_record(&request, &catalog, &registry(config)?.labels())?
+        }
+    };
+    if let Some(reason) = answer.not_on_record {
         eprintln!(
-            "warning: done, but not in the journal yet; the server writes it there when it runs: {error}"
+            "warning: done, but not in the journal yet, so that it would be lost with this disk; the server writes it there when \
+             it can: {reason}"
         );
     }
-    Ok(outcome)
+    Ok(answer.outcome)
+}
+
+/// Does what an operator asks for, and writes it to the journal: a hold that is lost with the disk is none.
+fn answer_on_record(request: &Request, catalog: &Catalog, labels: &LabelHistory) -> anyhow::Result<Answer> {
+    let now = instant::now();
+    let outcome = answer(request, catalog, labels, now)?;
+    let not_on_record = catalog.mirror(&request.by, now).err().map(|error| error.to_string());
+    Ok(Answer { outcome, not_on_record })
 }
 
 /// Does what commands ask for on the local socket of the data directory, on a thread of its own, for as long as the process
@@ -90,11 +109,11 @@ pub(crate) fn serve(
 ) -> anyhow::Result<()> {
     control::serve(data, move |request: Request| {
         registry.refresh()?;
-        let outcome = answer(&request, &catalog, &registry.labels(), instant::now())?;
+        let answer = answer_on_record(&request, &catalog, &registry.labels())?;
         if let Wish::Apply { text, .. } = &request.wish {
             applied(PolicySet::parse("policies", text)?);
         }
-        Ok(outcome)
+        Ok(answer)
     })
 }
 

@@ -37,8 +37,8 @@ pub(crate) struct Site {
     directory: PathBuf,
     /// Removes the directory in the end, where it is the site's own.
     _owned: Option<TempDir>,
-    /// Configuration from the environment, `SECTION__KEY`, beyond the free ports that every site has.
-    settings: Vec<(&'static str, String)>,
+    /// The environment of its commands, beyond the free ports that every site has.
+    environment: Vec<(String, String)>,
 }
 
 impl Site {
@@ -56,16 +56,21 @@ impl Site {
     }
 
     fn with(directory: PathBuf, owned: Option<TempDir>) -> Self {
-        Self { directory, _owned: owned, settings: Vec::new() }
+        Self { directory, _owned: owned, environment: Vec::new() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
-    /// Configures the site's commands from here on, through the environment.
-    pub(crate) fn set(&mut self, key: &'static str, value: impl Into<String>) {
-        self.settings.push((key, value.into()));
+    /// Configures the site's commands from here on, through the environment: `key` is `SECTION__KEY`.
+    pub(crate) fn set(&mut self, key: &str, value: impl Into<String>) {
+        self.set_environment(&format!("ICECORE__{key}"), value);
+    }
+
+    /// Gives the site's commands an environment variable from here on.
+    pub(crate) fn set_environment(&mut self, name: &str, value: impl Into<String>) {
+        self.environment.push((name.to_owned(), value.into()));
     }
 
     /// Has every server of the site listen where the others did: devices outlive them.
@@ -82,9 +87,7 @@ impl Site {
         for key in ["QUIC", "HTTP"] {
             command.env(format!("ICECORE__LISTEN__{key}"), "127.0.0.1:0");
         }
-        for (key, value) in &self.settings {
-            command.env(format!("ICECORE__{key}"), value);
-        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -1,51 +1,69 @@
-//! A bucket is verified with nothing else at hand, and a machine that is lost is made anew from it.
+//! A bucket is verified with nothing else at hand, and a machine that is lost is made anew from it; in a directory and over S3.
 
 use std::fs;
 
-use crate::harness::{Site, assert_failure, icecore, output};
-use crate::sealed::{SEGMENT, archived_site, catalog, url, why};
+use crate::cold::Cold;
+use crate::harness::{Site, assert_failure, output};
+use crate::sealed::{SEGMENT, archived_in, archived_site, catalog_in, why};
 
 #[test]
-fn a_bucket_is_verified_without_server_and_catalog() {
-    let site = archived_site();
-    let url = url(&site);
-    let verify = || icecore(&["segments", "verify", "--all", "--store", &url]);
+fn a_directory_is_verified_without_server_and_catalog() {
+    a_bucket_is_verified(&Cold::Directory);
+}
+
+#[test]
+fn a_bucket_of_s3_is_verified_without_server_and_catalog() {
+    Cold::s3().iter().for_each(a_bucket_is_verified);
+}
+
+fn a_bucket_is_verified(cold: &Cold) {
+    let site = archived_in(cold);
+    let bucket = cold.bucket(&site);
+    let verify = || output(cold.command(&site, &["segments", "verify", "--all"]));
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     assert_eq!(text(verify().stdout), "1 object whole\n");
 
-    let object = site.path("bucket/segments").join(format!("{SEGMENT}.ice"));
-    let whole = fs::read(&object).unwrap();
-    let mut flipped = whole.clone();
-    flipped[whole.len() / 3] ^= 1;
-    fs::write(&object, flipped).unwrap();
+    let object = format!("segments/{SEGMENT}.ice");
+    let mut flipped = bucket.read(&object);
+    let middle = flipped.len() / 3;
+    flipped[middle] ^= 1;
+    bucket.replace(&object, &flipped);
     let found = verify();
     assert_failure(&found, &["1 object damaged or missing"]);
     assert!(text(found.stdout).contains("column"));
 
-    fs::remove_file(&object).unwrap();
+    bucket.delete(&object);
     let found = verify();
     assert_failure(&found, &["1 object damaged or missing"]);
     assert!(text(found.stdout).contains("no policy deleted it"));
 
-    let deleting = catalog(&site);
+    let deleting = catalog_in(&site, cold);
     let why = why();
     deleting.mark(&[(SEGMENT, why.time, why.clone())]).unwrap();
     deleting.delete(&[(SEGMENT, why)]).unwrap();
     drop(deleting);
     assert_eq!(text(verify().stdout), "0 objects whole, 1 segment deleted by policy\n");
 
-    let objects = site.path("bucket/journal/0000000001").read_dir().unwrap();
-    let journal = objects.map(|object| object.unwrap().path()).min().unwrap();
-    let line = fs::read_to_string(&journal).unwrap().replace("a test", "a text");
-    fs::write(&journal, line).unwrap();
+    let journal = &bucket.list("journal")[0];
+    let lines = String::from_utf8(bucket.read(journal)).unwrap().replace("a test", "a text");
+    bucket.replace(journal, lines.as_bytes());
     let found = verify();
     assert_failure(&found, &["damaged or missing"]);
-    assert!(text(found.stdout).contains("journal/0000000001/"));
+    assert!(text(found.stdout).contains(&**journal));
 }
 
 #[test]
-fn a_catalog_is_made_anew() {
-    let site = archived_site();
+fn a_catalog_is_made_anew_from_a_directory() {
+    a_catalog_is_made_anew(&Cold::Directory);
+}
+
+#[test]
+fn a_catalog_is_made_anew_from_s3() {
+    Cold::s3().iter().for_each(a_catalog_is_made_anew);
+}
+
+fn a_catalog_is_made_anew(cold: &Cold) {
+    let site = archived_in(cold);
     site.expect(&["hold", "add", "--schema", "weather"]);
     fs::remove_file(site.path("data/catalog.redb")).unwrap();
     let said = site.expect(&["catalog", "rebuild"]);
@@ -59,36 +77,15 @@ fn a_catalog_is_made_anew() {
 }
 
 #[test]
-fn a_lost_machine_is_made_anew_from_its_bucket() {
-    let site = archived_site();
-    site.expect(&["hold", "add", "--schema", "weather"]);
-    assert!(site.expect(&["backup"]).contains("private keys"));
-    let replayed = site.expect(&["replay"]);
-
-    let elsewhere = site.path("elsewhere");
-    let dir = elsewhere.to_str().unwrap();
-    let url = url(&site);
-    let bootstrap = || {
-        let mut command = site.command(&["bootstrap", "--store", &url, "--dir", dir]);
-        command.env("ICECORE__STORE__ARCHIVE__URL", &url);
-        output(command)
-    };
+fn nothing_is_overwritten_by_a_bootstrap() {
+    let (site, cold) = (archived_site(), Cold::Directory);
+    site.expect(&["backup"]);
+    let dir = site.path("elsewhere");
+    let bootstrap = || output(cold.command(&site, &["bootstrap", "--dir", dir.to_str().unwrap()]));
     let made = bootstrap();
     assert!(made.status.success(), "{made:?}");
     assert!(String::from_utf8(made.stdout).unwrap().contains("the catalog has 1 segment"));
     assert_failure(&bootstrap(), &["exists already; nothing was changed"]);
-    assert_eq!(fs::read(site.path("tls/ca.pem")).unwrap(), fs::read(elsewhere.join("tls/ca.pem")).unwrap());
-
-    let mut there = Site::at(elsewhere);
-    there.set("STORE__ARCHIVE__URL", url);
-    let list = there.expect(&["segments", "list"]);
-    assert!(list.contains("archive") && list.contains("held by 1"), "{list}");
-    assert!(there.expect(&["device", "list"]).contains("gw"));
-    // Until replay reads from stores, what it needs is fetched by hand.
-    let object = site.path("bucket/segments").join(format!("{SEGMENT}.ice"));
-    let file = SEGMENT.file(&there.path("data"));
-    fs::create_dir_all(file.parent().unwrap()).unwrap();
-    fs::copy(object, file).unwrap();
-    assert!(there.serve().stop().success());
-    assert_eq!(there.expect(&["replay"]), replayed);
+    let authority = |site: &Site| fs::read(site.path("tls/ca.pem")).unwrap();
+    assert_eq!(authority(&site), authority(&Site::at(dir)));
 }

@@ -1,7 +1,10 @@
 //! Scenarios on the real binary, one per file. Servers listen on free ports of 127.0.0.1.
 #![expect(clippy::unwrap_used, reason = "a scenario fails by panicking")]
 
+mod cold;
 mod harness;
+#[path = "../../../tier/tests/stores/s3.rs"]
+mod s3;
 mod table;
 
 mod cold_replay;
@@ -13,6 +16,7 @@ mod decisions;
 mod disk_full;
 mod enrolment;
 mod fixtures;
+mod held;
 mod interrupted_send;
 mod lost_machine;
 mod many_devices;

@@ -1,6 +1,5 @@
 //! A site whose data is sealed.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -11,10 +10,11 @@ use icecore_log::disk::{Access, Disk};
 use icecore_log::sealed::SealedSegment;
 use icecore_log::{HotLog, LogReader, Options, RealDisk, SealPlan, Sealing, SegmentId};
 use icecore_tier::catalog::{Catalog, NewManifest, Why, contents};
-use icecore_tier::journal::{Bucket, StoreBucket};
+use icecore_tier::journal::{self, StoreBucket};
 use icecore_tier::segment::{Content, Share};
-use icecore_tier::store::{Place, Store, Waiting};
+use icecore_tier::store::{Store, Waiting};
 
+use crate::cold::{Bucket, Cold};
 use crate::harness::{Site, testdata};
 
 /// The one segment of [`sealed_site`].
@@ -51,14 +51,19 @@ fn seal(site: &Site) {
     assert!(matches!(committer.sealer().seal(plan).unwrap(), Sealing::Done(_)));
 }
 
-/// The same, with a catalog that knows the segment, and a store called `archive` that has a copy of it, its manifest and the
-/// catalog's journal.
+/// The same, with a catalog that knows the segment, and a store called `archive`, a directory, that has a copy of it, its manifest
+/// and the catalog's journal.
 pub(crate) fn archived_site() -> Site {
+    archived_in(&Cold::Directory)
+}
+
+/// The same in any store.
+pub(crate) fn archived_in(cold: &Cold) -> Site {
     let mut site = sealed_site();
-    site.set("STORE__ARCHIVE__URL", url(&site));
+    cold.configure(&mut site);
     let why = why();
-    let catalog = catalog(&site);
-    let (waiting, store) = bucket(&site);
+    let catalog = catalog_in(&site, cold);
+    let Bucket { waiting, store } = cold.bucket(&site);
     let data = site.path("data");
     let reader = LogReader::open(Arc::new(RealDisk), &data).unwrap();
     for manifest in reader.manifests() {
@@ -81,16 +86,16 @@ pub(crate) fn archived_site() -> Site {
     site
 }
 
-/// The catalog of a site without a server.
+/// The catalog of a site without a server, whose store is a directory.
 pub(crate) fn catalog(site: &Site) -> Catalog {
-    let (waiting, store) = bucket(site);
-    let bucket: Arc<dyn Bucket> = Arc::new(StoreBucket::new(store, waiting));
-    Catalog::open(&site.path("data"), [1; 16], Some(bucket)).unwrap()
+    catalog_in(site, &Cold::Directory)
 }
 
-/// The store of [`archived_site`].
-pub(crate) fn url(site: &Site) -> String {
-    format!("file://{}", site.path("bucket").display())
+/// The same with any store.
+pub(crate) fn catalog_in(site: &Site, cold: &Cold) -> Catalog {
+    let Bucket { waiting, store } = cold.bucket(site);
+    let bucket: Arc<dyn journal::Bucket> = Arc::new(StoreBucket::new(store, waiting));
+    Catalog::open(&site.path("data"), [1; 16], Some(bucket)).unwrap()
 }
 
 pub(crate) fn why() -> Why {
@@ -100,11 +105,6 @@ pub(crate) fn why() -> Why {
         policy: Some("default".to_owned()),
         reason: "a test".to_owned(),
     }
-}
-
-fn bucket(site: &Site) -> (Waiting, Store) {
-    let place = Place::open("archive", &url(site), &BTreeMap::new()).unwrap();
-    (Waiting::new(None).unwrap(), Store::new("archive", place, 0))
 }
 
 fn put(waiting: &Waiting, store: &Store, object: &str, file: &Path) {

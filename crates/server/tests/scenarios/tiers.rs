@@ -1,11 +1,12 @@
 //! The whole life of sealed segments under a running server: copied, dropped here, read from where they are, and deleted when the
-//! policy says so, which is then said.
+//! policy says so, which is then said; in a directory and over S3.
 
 use std::fs;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::cold::Cold;
 use crate::harness::{Server, Site, testdata};
 
 /// How long a step of a life may take.
@@ -28,10 +29,19 @@ delete = { after = "3s", undo = "1s" }
 "#;
 
 #[test]
-fn segments_go_to_the_store_are_read_there_and_are_deleted_by_policy() {
+fn a_life_in_a_directory() {
+    segments_go_to_the_store_are_read_there_and_are_deleted_by_policy(&Cold::Directory);
+}
+
+#[test]
+fn a_life_in_s3() {
+    Cold::s3().iter().for_each(segments_go_to_the_store_are_read_there_and_are_deleted_by_policy);
+}
+
+fn segments_go_to_the_store_are_read_there_and_are_deleted_by_policy(cold: &Cold) {
     let mut site = Site::new();
-    let archive = site.path("archive");
-    site.set("STORE__ARCHIVE__URL", format!("file://{}", archive.display()));
+    cold.configure(&mut site);
+    let bucket = cold.bucket(&site);
     site.set("TIER__INTERVAL", "1s");
     site.set("SEAL__AFTER", "1s");
     fs::write(site.path("retention.toml"), KEPT).unwrap();
@@ -48,8 +58,9 @@ fn segments_go_to_the_store_are_read_there_and_are_deleted_by_policy() {
     // A server that starts finishes the segment of the one before.
     assert!(server.stop().success());
     let server = site.serve();
-    let (here, there) = (site.path("data/sealed"), archive.join("segments"));
-    wait_until(|| count(&there, "ice") > 0 && count(&here, "ice") == 0, "a copy there and none here");
+    let here = || count(&site.path("data/sealed"), "ice");
+    let there = || bucket.list("segments").len();
+    wait_until(|| there() > 0 && here() == 0, "a copy there and none here");
     assert_eq!(site.expect(&["replay", "--format", "csv", "--require-complete"]), before);
     assert!(send(&server).contains("0 new"), "what is cold is known");
     let status = site.expect(&["status"]);
@@ -60,9 +71,9 @@ fn segments_go_to_the_store_are_read_there_and_are_deleted_by_policy() {
     server.hang_up();
     let apply = site.run(&["retention", "apply", site.path("retention.toml").to_str().unwrap()]);
     assert!(!apply.status.success(), "without --yes");
-    assert!(count(&there, "ice") > 0);
+    assert!(there() > 0);
     site.expect(&["retention", "apply", site.path("retention.toml").to_str().unwrap(), "--yes"]);
-    wait_until(|| count(&there, "ice") == 0, "nothing there any more");
+    wait_until(|| there() == 0, "nothing there any more");
     let replay = site.run(&["replay", "--format", "csv"]);
     assert_eq!(String::from_utf8(replay.stdout).unwrap().lines().count(), 1, "the header");
     let coverage = String::from_utf8(replay.stderr).unwrap();
@@ -78,7 +89,8 @@ fn count(directory: &Path, extension: &str) -> usize {
         .count()
 }
 
-fn wait_until(mut happened: impl FnMut() -> bool, what: &str) {
+/// Waits for what is to happen by itself.
+pub(crate) fn wait_until(mut happened: impl FnMut() -> bool, what: &str) {
     let deadline = Instant::now() + PATIENCE;
     while !happened() {
         assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");

@@ -36,6 +36,10 @@ const PORTS: [&str; 10] = [
     "admin.port.grpc",
 ];
 
+/// What a client shows to be let in.
+pub(crate) const ACCESS_KEY: &str = "icecore";
+pub(crate) const SECRET_KEY: &str = "for-tests-only";
+
 /// The server; it ends with this value.
 pub(crate) struct Server {
     child: Child,
@@ -56,8 +60,8 @@ impl Server {
             command.arg(format!("-{socket}.localSocket={}", directory.path().join(socket).display()));
         }
         let child = command
-            .env("AWS_ACCESS_KEY_ID", "icecore")
-            .env("AWS_SECRET_ACCESS_KEY", "for-tests-only")
+            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+            .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
             .env("S3_BUCKET", BUCKET)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -86,18 +90,25 @@ impl Server {
 
     /// The store `name` under `prefix` in the server's bucket.
     pub(crate) fn store(&self, name: &str, prefix: &str) -> Store {
-        let options = BTreeMap::from(
-            [
-                ("endpoint", format!("http://127.0.0.1:{}", self.port)),
-                ("allow_http", "true".to_owned()),
-                ("region", "us-east-1".to_owned()),
-                ("access_key_id", "icecore".to_owned()),
-                ("secret_access_key", "for-tests-only".to_owned()),
-            ]
-            .map(|(key, value)| (key.to_owned(), value)),
-        );
-        let url = format!("s3://{BUCKET}/{prefix}");
-        Store::new(name, Place::open(name, &url, &options).unwrap(), 0)
+        let keys = [("access_key_id", ACCESS_KEY), ("secret_access_key", SECRET_KEY)];
+        let keys = keys.map(|(key, value)| (key, value.to_owned()));
+        let options: BTreeMap<String, String> =
+            self.options().into_iter().chain(keys).map(|(key, value)| (key.to_owned(), value)).collect();
+        Store::new(name, Place::open(name, &Self::url(prefix), &options).unwrap(), 0)
+    }
+
+    /// Where `prefix` is, as a configuration says it.
+    pub(crate) fn url(prefix: &str) -> String {
+        format!("s3://{BUCKET}/{prefix}")
+    }
+
+    /// What a configuration has to say beside the URL; keys apart.
+    pub(crate) fn options(&self) -> [(&'static str, String); 3] {
+        [
+            ("endpoint", format!("http://127.0.0.1:{}", self.port)),
+            ("allow_http", "true".to_owned()),
+            ("region", "us-east-1".to_owned()),
+        ]
     }
 }
 
