@@ -29,6 +29,19 @@ pub struct Committed {
     pub positions: Range<u64>,
     /// Bytes it takes on disk.
     pub bytes: u64,
+    /// Where the log goes on behind it.
+    pub end: LogPoint,
+}
+
+/// A place between two blocks of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogPoint {
+    /// The number of the block behind it.
+    pub block: u64,
+    /// The position of the first event behind it.
+    pub position: u64,
+    /// The log's hash chain up to it; zeros at the start, and where what is before it is lost.
+    pub chain: [u8; 32],
 }
 
 /// What the back half tells the front half.
@@ -99,6 +112,18 @@ impl Committer {
         self.directories = Some(to);
     }
 
+    /// Where the log goes on: behind what is durable.
+    #[must_use]
+    pub fn end(&self) -> LogPoint {
+        self.segment.end_point()
+    }
+
+    /// The id of the log.
+    #[must_use]
+    pub fn log(&self) -> [u8; 16] {
+        self.segment.header.log
+    }
+
     /// What seals the log's finished segments beside the commits. It holds the log's lock.
     #[must_use]
     pub fn sealer(&self) -> Sealer {
@@ -133,7 +158,8 @@ impl Committer {
         }
         self.publish()?;
         let bytes = block.stored_bytes() as u64;
-        Ok(Committed { block: block.number(), positions: block.positions(), bytes })
+        let end = self.segment.end_point();
+        Ok(Committed { block: block.number(), positions: block.positions(), bytes, end })
     }
 
     /// Starts the segment that `block` begins. May run out of space at any step and be called again.
@@ -339,6 +365,10 @@ impl ActiveSegment {
         self.received = block.place.received;
         self.chain = chain;
         Ok(())
+    }
+
+    fn end_point(&self) -> LogPoint {
+        LogPoint { block: self.next_block, position: self.position, chain: self.chain }
     }
 
     /// Cuts off the space that was reserved and not used. Need not be durable: what is there reads as zeros.

@@ -33,6 +33,8 @@ pub struct Options {
     pub segment_age: Duration,
     /// A block with this many bytes of records is full. One batch may go beyond it.
     pub block_bytes: usize,
+    /// Facts of blocks before this one are known, and need not be told. They may be all the same, where they are read anyway.
+    pub known_to: u64,
     /// Names of damage ([`Damage::name`]) the operator has accepted: they do not keep the log from opening.
     pub accept_damage: Vec<String>,
 }
@@ -43,6 +45,7 @@ impl Default for Options {
             segment_bytes: 256 << 20,
             segment_age: Duration::from_secs(3600),
             block_bytes: 1 << 20,
+            known_to: 0,
             accept_damage: Vec::new(),
         }
     }
@@ -201,6 +204,9 @@ impl Opening {
     fn read_segments(&mut self, fold: &mut dyn FnMut(&Fact<'_>)) -> Result<Option<ScannedSegment>, LogError> {
         for manifest in self.history.manifests.clone() {
             self.received = self.received.max(manifest.received);
+            if manifest.blocks.end <= self.options.known_to {
+                continue;
+            }
             match manifest::read_facts(&*self.disk, &self.layout, manifest.number) {
                 Ok(facts) => self.facts += facts.tell(fold),
                 Err(LogError::Damaged(damage)) => self.accept(vec![*damage])?,
@@ -260,7 +266,9 @@ impl Opening {
             let what = "the segment does not continue the hash chain of the one before it".to_owned();
             self.accept(vec![Damage { file, offset: 0, what, positions: None }])?;
         }
-        self.facts += directory.facts(fold)?;
+        if directory.extent.blocks.end > self.options.known_to {
+            self.facts += directory.facts(fold)?;
+        }
         self.received = self.received.max(received);
         Ok(())
     }

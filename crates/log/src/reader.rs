@@ -201,6 +201,33 @@ impl LogReader {
         start.min(self.end.position)..self.end.position
     }
 
+    /// The log's hash chain before a block: what [`LogPoint::chain`](crate::LogPoint::chain) is there. `None` where it cannot be
+    /// told any more, because the block was sealed, or is damaged or beyond the end.
+    pub fn chain_before(&self, block: u64) -> Result<Option<[u8; 32]>, LogError> {
+        let ends_there = |manifest: &&Arc<Manifest>| manifest.blocks.end == block;
+        if let Some(manifest) = self.segments.manifests.iter().rev().find(ends_there) {
+            return Ok(Some(manifest.chain));
+        }
+        let headers = &self.segments.headers;
+        let index = headers.partition_point(|header| header.first_block <= block).checked_sub(1);
+        let Some(index) = index.filter(|_| block <= self.end.block) else { return Ok(None) };
+        let limits = self.limits(&self.segments, index);
+        let mut walk = Walk::open(&*self.store.disk, &self.store.layout, &headers[index], limits)?;
+        while walk.at.block < block {
+            if !matches!(walk.next_header()?, Step::Block(_)) {
+                return Ok(None);
+            }
+        }
+        Ok(walk.at.chain)
+    }
+
+    /// The id of the log; `None` of an empty directory.
+    #[must_use]
+    pub fn log(&self) -> Option<[u8; 16]> {
+        let sealed = self.segments.manifests.first().map(|manifest| manifest.log);
+        sealed.or_else(|| Some(self.segments.headers.first()?.log))
+    }
+
     /// Reads records in position order, in constant memory.
     #[must_use]
     pub fn scan<'a>(&'a self, scan: Scan<'a>) -> Records<'a> {
