@@ -1,13 +1,13 @@
 //! The ledger: per device and epoch, what became of every sequence.
 
 use std::collections::HashMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use icecore_log::{Fact, Source};
 use icecore_wire::limits::{MAX_OPEN_EPOCHS, MAX_RANGES};
 use icecore_wire::{Code, DeviceName, Epoch, SequenceRanges};
 
-use crate::RefusedRanges;
+use crate::{Fleet, RefusedRanges};
 
 /// What is settled of every device, folded from the facts of the log.
 ///
@@ -19,17 +19,16 @@ pub struct Ledger {
 }
 
 /// What is settled of one device.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceLedger {
     epochs: Vec<EpochLedger>,
     first_received: i64,
     last_received: i64,
-    events: u64,
 }
 
 /// What is settled of one epoch. Stored beats refused beats dropped beats missing, so the four are disjoint
 /// and together cover everything below [`EpochLedger::next`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EpochLedger {
     epoch: Epoch,
     number: u32,
@@ -55,32 +54,20 @@ pub enum Verdict {
 }
 
 impl Ledger {
-    /// Adds one fact. The order of facts does not matter, except that of two refusals of one sequence the
-    /// first one told gives the reason.
+    /// Adds one fact. Neither the order of facts matters nor whether one is told again, except that of two refusals of one
+    /// sequence the first one told gives the reason.
     pub fn apply(&mut self, fact: &Fact<'_>) {
-        match fact {
-            Fact::Batch { source, first_sequence, count, received, .. } => {
-                let count = u64::from(*count);
-                let device = self.device_entry(source, *received);
-                device.events += count;
-                device.epoch_entry(source).store(*first_sequence..*first_sequence + count);
-            }
-            Fact::Refused { source, range, code, received, .. } => {
-                self.device_entry(source, *received)
-                    .epoch_entry(source)
-                    .refuse(range.clone(), Code::from_number(*code));
-            }
-            Fact::Dropped { source, range, received, .. } => {
-                self.device_entry(source, *received).epoch_entry(source).drop(range.clone());
-            }
-            Fact::Sealed { source, sequences, received } => {
-                self.device_entry(source, *received.start());
-                let device = self.device_entry(source, *received.end());
-                device.events += sequences.end - sequences.start;
-                device.epoch_entry(source).store(sequences.clone());
-            }
-            Fact::Schema { .. } => {}
+        if let Fact::Schema { .. } = fact {
+            return;
         }
+        self.devices.entry(fact.source().device.clone()).or_default().apply(fact);
+    }
+
+    /// What is settled of all devices, as the states of a snapshot say.
+    #[must_use]
+    pub fn of(fleet: &Fleet) -> Self {
+        let devices = fleet.devices().map(|(name, state)| (name.clone(), state.ledger().clone()));
+        Self { devices: devices.collect() }
     }
 
     /// Every device that has a fact in the log, in no particular order.
@@ -125,21 +112,47 @@ impl Ledger {
         let Some(epoch) = device.epoch(epoch) else { return device.verdict_on_new_epoch() == Verdict::New };
         epoch.refused.len() + epoch.dropped.len() < MAX_RANGES || epoch.settled().covers(range)
     }
+}
 
-    fn device_entry(&mut self, source: &Source, received: i64) -> &mut DeviceLedger {
-        let device = self.devices.entry(source.device.clone()).or_insert_with(|| DeviceLedger {
-            epochs: Vec::with_capacity(1),
-            first_received: received,
-            last_received: received,
-            events: 0,
-        });
-        device.first_received = device.first_received.min(received);
-        device.last_received = device.last_received.max(received);
-        device
+impl Default for DeviceLedger {
+    fn default() -> Self {
+        Self { epochs: Vec::with_capacity(1), first_received: i64::MAX, last_received: i64::MIN }
     }
 }
 
 impl DeviceLedger {
+    pub(crate) fn restored(epochs: Vec<EpochLedger>, received: RangeInclusive<i64>) -> Self {
+        let (first_received, last_received) = received.into_inner();
+        Self { epochs, first_received, last_received }
+    }
+
+    /// Adds a fact about this device, as [`Ledger::apply`] does.
+    pub(crate) fn apply(&mut self, fact: &Fact<'_>) {
+        match fact {
+            Fact::Batch { source, first_sequence, count, received, .. } => {
+                let sequences = *first_sequence..*first_sequence + u64::from(*count);
+                self.heard(source, *received..=*received).store(sequences);
+            }
+            Fact::Refused { source, range, code, received, .. } => {
+                self.heard(source, *received..=*received).refuse(range.clone(), Code::from_number(*code));
+            }
+            Fact::Dropped { source, range, received, .. } => {
+                self.heard(source, *received..=*received).drop(range.clone());
+            }
+            Fact::Sealed { source, sequences, received } => {
+                self.heard(source, received.clone()).store(sequences.clone());
+            }
+            Fact::Schema { .. } => {}
+        }
+    }
+
+    /// Takes note of when something was received, and returns the epoch it is about.
+    fn heard(&mut self, source: &Source, received: RangeInclusive<i64>) -> &mut EpochLedger {
+        self.first_received = self.first_received.min(*received.start());
+        self.last_received = self.last_received.max(*received.end());
+        self.epoch_entry(source)
+    }
+
     /// The device's epochs in order of first arrival.
     pub fn epochs(&self) -> &[EpochLedger] {
         &self.epochs
@@ -163,7 +176,7 @@ impl DeviceLedger {
 
     /// How many events of the device are stored.
     pub fn events(&self) -> u64 {
-        self.events
+        self.epochs.iter().map(|epoch| epoch.stored.count()).sum()
     }
 
     fn next_epoch_number(&self) -> u32 {
@@ -188,6 +201,16 @@ impl DeviceLedger {
 }
 
 impl EpochLedger {
+    pub(crate) fn restored(
+        epoch: Epoch,
+        number: u32,
+        stored: SequenceRanges,
+        refused: RefusedRanges,
+        dropped: SequenceRanges,
+    ) -> Self {
+        Self { epoch, number, stored, refused, dropped }
+    }
+
     fn new(epoch: Epoch, number: u32) -> Self {
         Self {
             epoch,

@@ -4,11 +4,26 @@
 //! device and epoch, which sequences are stored, refused, dropped or missing. The writer keeps one to tell
 //! new batches from resends; `device gaps` builds one to print the holes.
 //!
-//! Nothing here knows of sockets, clocks or files: facts come in, in log order, and the same facts give the
-//! same state.
+//! [`DeviceState`] is all of it: the ledger of one device, and the statistics of its events by schema and field.
+//! [`DeviceState::view`] is how it is read. [`Fleet`] holds all of them, and a [`snapshot`] is what it is at some place in the
+//! log, as a file.
+//!
+//! Nothing here knows of sockets or clocks: facts and events come in, in log order, and the same ones give the
+//! same state, to the bit.
 
+mod device;
+mod fleet;
+pub mod fold;
 mod ledger;
+pub mod limits;
 mod refused;
+mod skew;
+pub mod snapshot;
+mod view;
 
+pub use device::DeviceState;
+pub use fleet::{Captured, Fleet};
 pub use ledger::{DeviceLedger, EpochLedger, Ledger, Verdict};
 pub use refused::{RefusedRange, RefusedRanges};
+pub use skew::Skew;
+pub use view::{DeviceView, FieldView, SchemaView, StatisticsView};

@@ -1,0 +1,279 @@
+//! The directory of all snapshots.
+
+use std::collections::BTreeMap;
+use std::iter::Peekable;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use icecore_log::Disk;
+use icecore_log::disk::Access;
+use icecore_wire::DeviceName;
+
+use super::head::{self, Layout};
+use super::record::DeviceV1;
+use super::tree::{PageWriter, TreeBuilder};
+use super::{Devices, Kind, Snapshot, SnapshotError, SnapshotHead};
+use crate::{DeviceState, Fleet};
+
+/// A chain with this many deltas is followed by a full snapshot: every one of them is read at the next start.
+const MAX_DELTAS: usize = 8;
+
+/// The snapshots of a data directory.
+pub struct Snapshots {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+}
+
+/// What was loaded.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Every device as the newest good snapshot has it.
+    pub fleet: Fleet,
+    /// That snapshot.
+    pub head: SnapshotHead,
+}
+
+impl Snapshots {
+    /// Those of the data directory `data`, which need not be there.
+    #[must_use]
+    pub fn new(disk: Arc<dyn Disk>, data: &Path) -> Self {
+        Self { disk, dir: data.join("snapshots") }
+    }
+
+    /// All of them, newest first, and those that cannot be opened.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn list(&self) -> Result<(Vec<Snapshot>, Vec<SnapshotError>), SnapshotError> {
+        let mut snapshots = Vec::new();
+        let mut faults = Vec::new();
+        for name in self.names()? {
+            match Snapshot::open(&*self.disk, &self.dir.join(name)) {
+                Ok(snapshot) => snapshots.push(snapshot),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        // Of a delta and the full one that was made of its chain, the full one counts as newer.
+        snapshots.sort_by_key(|snapshot| (snapshot.head().point.block, snapshot.head().kind == Kind::Full));
+        snapshots.reverse();
+        Ok((snapshots, faults))
+    }
+
+    /// Loads the newest chain whose snapshots `fit` the log, as far as it is good. What is damaged is among the faults, and what is
+    /// older is used instead; without any good one there is nothing.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn load(
+        &self,
+        fit: &dyn Fn(&SnapshotHead) -> bool,
+    ) -> Result<(Option<Loaded>, Vec<SnapshotError>), SnapshotError> {
+        let (mut snapshots, mut faults) = self.list()?;
+        snapshots.retain(|snapshot| fit(snapshot.head()));
+        for full in snapshots.iter().filter(|snapshot| snapshot.head().kind == Kind::Full) {
+            let chain = chain_of(full, &snapshots);
+            match load_chain(&chain) {
+                Ok((loaded, fault)) => {
+                    faults.extend(fault);
+                    return Ok((Some(loaded), faults));
+                }
+                Err(fault) => faults.push(fault),
+            }
+        }
+        Ok((None, faults))
+    }
+
+    /// Writes a snapshot of devices in the order of their names, reads all of it back, and only then calls it one. What
+    /// `head` says of their number is set here.
+    ///
+    /// # Errors
+    /// When it cannot be written, is not what was written, or `devices` fail.
+    pub fn write(
+        &self,
+        head: SnapshotHead,
+        devices: impl Iterator<Item = Result<(DeviceName, Arc<DeviceState>), SnapshotError>>,
+    ) -> Result<Snapshot, SnapshotError> {
+        self.create_dir()?;
+        let path = self.dir.join(file_name(&head));
+        let unfinished = path.with_added_extension("tmp");
+        let written = self.write_file(&unfinished, head, devices);
+        if let Err(error) = written {
+            // Give the space back; the next one of this name would otherwise take the file over.
+            let _ = self.disk.remove(&unfinished);
+            return Err(error);
+        }
+        self.disk.rename(&unfinished, &path).map_err(SnapshotError::io("rename", &unfinished))?;
+        self.disk.sync_dir(&self.dir).map_err(SnapshotError::io("sync", &self.dir))?;
+        Snapshot::open(&*self.disk, &path)
+    }
+
+    fn create_dir(&self) -> Result<(), SnapshotError> {
+        self.disk.create_dir(&self.dir).map_err(SnapshotError::io("create", &self.dir))?;
+        let data = self.dir.parent().expect("it is in the data directory");
+        self.disk.sync_dir(data).map_err(SnapshotError::io("sync", data))
+    }
+
+    fn write_file(
+        &self,
+        path: &Path,
+        mut head: SnapshotHead,
+        devices: impl Iterator<Item = Result<(DeviceName, Arc<DeviceState>), SnapshotError>>,
+    ) -> Result<(), SnapshotError> {
+        let file = self.disk.open(path, Access::Truncate).map_err(SnapshotError::io("create", path))?;
+        let mut pages = PageWriter::new(&*file, path);
+        let mut tree = TreeBuilder::default();
+        let mut schemas = BTreeMap::new();
+        head.devices = 0;
+        for device in devices {
+            let (name, state) = device?;
+            for tally in state.tally().schemas().iter().chain(state.ahead().map_or(&[][..], |a| a.schemas()))
+            {
+                schemas.entry(tally.schema().id()).or_insert_with(|| Arc::clone(tally.schema()));
+            }
+            tree.add(&mut pages, DeviceV1::of(&name, &state))?;
+            head.devices += 1;
+        }
+        let (root, height) = tree.finish(&mut pages)?;
+        let definitions: Vec<Vec<u8>> = schemas.values().map(|schema| schema.canonical().to_vec()).collect();
+        let schemas = pages.page(&definitions)?;
+        let len = pages.finish()?;
+        let layout = Layout { schemas, root, height, len };
+        file.write_at(&head::encode(&head, &layout), 0).map_err(SnapshotError::io("write", path))?;
+        file.sync().map_err(SnapshotError::io("sync", path))?;
+        Snapshot::open(&*self.disk, path)?.verify()
+    }
+
+    /// Makes one full snapshot of the newest chain, where that is long enough, and removes what is older than the two newest
+    /// full ones that are good. `created` is in nanoseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// When something cannot be read, written or removed; nothing is lost then.
+    pub fn tidy(&self, created: i64) -> Result<(), SnapshotError> {
+        let (snapshots, _) = self.list()?;
+        let full = snapshots.iter().find(|snapshot| snapshot.head().kind == Kind::Full);
+        let Some(full) = full else { return Ok(()) };
+        let chain = chain_of(full, &snapshots);
+        let (deltas, newest) = (&chain[1..], chain[chain.len() - 1].head());
+        let delta_bytes: u64 = deltas.iter().map(|delta| delta.bytes()).sum();
+        if deltas.len() >= MAX_DELTAS || delta_bytes > full.bytes() {
+            let head = SnapshotHead { kind: Kind::Full, created, ..newest.clone() };
+            self.write(head, Merged::of(&chain))?;
+        }
+        self.retire()
+    }
+
+    /// Removes what is older than the two newest full snapshots that are good.
+    fn retire(&self) -> Result<(), SnapshotError> {
+        let (snapshots, _) = self.list()?;
+        let mut fulls = snapshots.iter().filter(|snapshot| snapshot.head().kind == Kind::Full);
+        // Whether there is anything to remove is known without reading all of them.
+        if fulls.clone().count() <= 2 {
+            return Ok(());
+        }
+        let mut good = fulls.by_ref().filter(|snapshot| snapshot.verify().is_ok());
+        let Some(oldest) = good.nth(1) else { return Ok(()) };
+        let oldest = oldest.head().point.block;
+        for snapshot in &snapshots {
+            let SnapshotHead { point, kind, .. } = snapshot.head();
+            if point.block < oldest || (point.block == oldest && *kind != Kind::Full) {
+                let path = snapshot.path();
+                self.disk.remove(path).map_err(SnapshotError::io("remove", path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Names of finished files. Unfinished ones are removed when one of the same name is written.
+    fn names(&self) -> Result<Vec<String>, SnapshotError> {
+        let names = match self.disk.list(&self.dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            names => names.map_err(SnapshotError::io("list", &self.dir))?,
+        };
+        let is_snapshot = |name: &String| name.ends_with(".full") || name.ends_with(".delta");
+        Ok(names.into_iter().filter(is_snapshot).collect())
+    }
+}
+
+impl std::fmt::Debug for Snapshots {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshots").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+/// A file is named after the block with which the log goes on.
+fn file_name(head: &SnapshotHead) -> String {
+    let kind = match head.kind {
+        Kind::Full => "full",
+        Kind::Delta { .. } => "delta",
+    };
+    format!("{:020}.{kind}", head.point.block)
+}
+
+/// A full snapshot and the deltas that follow it.
+fn chain_of<'a>(full: &'a Snapshot, all: &'a [Snapshot]) -> Vec<&'a Snapshot> {
+    let mut chain = vec![full];
+    let mut end = full.head();
+    let next = |end: &SnapshotHead| {
+        let base = Kind::Delta { base: end.point.block };
+        all.iter().find(|other| other.head().kind == base && other.head().log == end.log)
+    };
+    while let Some(delta) = next(end).filter(|delta| delta.head().point.block > end.point.block) {
+        chain.push(delta);
+        end = delta.head();
+    }
+    chain
+}
+
+/// Loads a chain up to its first damage, which must not be in its full snapshot.
+fn load_chain(chain: &[&Snapshot]) -> Result<(Loaded, Option<SnapshotError>), SnapshotError> {
+    let mut loaded = Loaded { fleet: Fleet::default(), head: chain[0].head().clone() };
+    for device in chain[0].devices() {
+        let (name, state) = device?;
+        loaded.fleet.restore(&name, state);
+    }
+    for delta in &chain[1..] {
+        // Half a delta is of no use.
+        let devices: Result<Vec<_>, _> = delta.devices().collect();
+        match devices {
+            Ok(devices) => devices.into_iter().for_each(|(name, state)| loaded.fleet.restore(&name, state)),
+            Err(fault) => return Ok((loaded, Some(fault))),
+        }
+        loaded.head = delta.head().clone();
+    }
+    Ok((loaded, None))
+}
+
+/// The devices of a chain in the order of their names, each as its newest snapshot has it.
+struct Merged<'a> {
+    /// The oldest first.
+    parts: Vec<Peekable<Devices<'a>>>,
+}
+
+impl<'a> Merged<'a> {
+    fn of(chain: &[&'a Snapshot]) -> Self {
+        Self { parts: chain.iter().map(|snapshot| snapshot.devices().peekable()).collect() }
+    }
+}
+
+impl Iterator for Merged<'_> {
+    type Item = Result<(DeviceName, Arc<DeviceState>), SnapshotError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut first: Option<DeviceName> = None;
+        for part in &mut self.parts {
+            match part.peek() {
+                Some(Ok((name, _))) if first.as_ref().is_none_or(|first| name < first) => {
+                    first = Some(name.clone());
+                }
+                Some(Err(_)) => {
+                    return part.next().map(|failed| failed.map(|(name, state)| (name, Arc::new(state))));
+                }
+                _ => {}
+            }
+        }
+        let first = first?;
+        let is_first = |device: &Result<(DeviceName, DeviceState), SnapshotError>| matches!(device, Ok((name, _)) if *name == first);
+        let newest = self.parts.iter_mut().filter_map(|part| part.next_if(is_first)).last();
+        newest.map(|device| device.map(|(name, state)| (name, Arc::new(state))))
+    }
+}
