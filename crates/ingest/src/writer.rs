@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use icecore_log::{Disk, LogError, RealDisk, Recovery, Sealer};
+use icecore_schema::{Declared, Misfit};
 use tokio::sync::{mpsc, watch};
 
 pub use self::core::Core;
@@ -46,6 +47,10 @@ pub struct WriterOptions {
     pub reserve_bytes: u64,
     /// Bounds the refused batches kept in `quarantine/`, in bytes.
     pub quarantine_bytes: u64,
+    /// The schemas that files declare.
+    pub declared: Declared,
+    /// Whether batches of any other schema are refused.
+    pub only_declared: bool,
 }
 
 impl Default for WriterOptions {
@@ -56,6 +61,8 @@ impl Default for WriterOptions {
             zstd_level: 1,
             reserve_bytes: 256 << 20,
             quarantine_bytes: 64 << 20,
+            declared: Declared::default(),
+            only_declared: false,
         }
     }
 }
@@ -86,6 +93,11 @@ pub enum StartError {
     /// The log could not be opened.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The log holds a schema that a file declares as something else.
+    #[error(
+        "the log holds other definitions than are declared: {0}; give the changed definition a new version"
+    )]
+    Schemas(#[from] Misfit),
     /// The quarantine could not be opened.
     #[error("cannot keep refused batches in {path}: {source}")]
     Quarantine {
@@ -153,7 +165,8 @@ impl Writer {
         options: WriterOptions,
     ) -> Result<(Self, WriterHandle), StartError> {
         let now = wall_time();
-        let (core, committer, recovery) = Core::open(Arc::clone(&disk), data, options.log.clone(), now)?;
+        let (mut core, committer, recovery) = Core::open(Arc::clone(&disk), data, options.log.clone(), now)?;
+        core.declare(options.declared.clone(), options.only_declared)?;
         let path = data.join("quarantine");
         let (quarantine, quarantine_thread) = Quarantine::start(path.clone(), options.quarantine_bytes)
             .map_err(|source| StartError::Quarantine { path, source })?;

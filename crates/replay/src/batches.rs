@@ -1,6 +1,9 @@
 //! Batches in log order: what every replay begins with.
 
+use std::sync::Arc;
+
 use icecore_log::{Damage, LogError, OnDamage, Record, Records, StoredBatch};
+use icecore_schema::{Evolution, Upcast};
 use icecore_wire::{Batch, ColumnView};
 
 use crate::coverage::Lacking;
@@ -14,13 +17,15 @@ pub struct Batches<'a> {
     replay: &'a Replay,
     records: Records<'a>,
     query: &'a Query,
+    /// What batches read as; made when the first is read.
+    evolution: Option<Evolution>,
     deleted: Vec<Lacking>,
     absent: Vec<Lacking>,
 }
 
 impl<'a> Batches<'a> {
     pub(crate) fn new(replay: &'a Replay, records: Records<'a>, query: &'a Query) -> Self {
-        Self { replay, records, query, deleted: Vec::new(), absent: Vec::new() }
+        Self { replay, records, query, evolution: None, deleted: Vec::new(), absent: Vec::new() }
     }
 
     /// The damage passed over so far.
@@ -40,6 +45,17 @@ impl<'a> Batches<'a> {
         };
         let damage = self.records.damage().to_vec();
         Ok(Coverage { present, unstored, deleted: self.deleted, absent: self.absent, damage })
+    }
+
+    /// The batch with what its events read as.
+    fn select(&mut self, stored: StoredBatch) -> Result<Selection, ReplayError> {
+        let evolution = match &mut self.evolution {
+            Some(evolution) => evolution,
+            none if self.query.as_written => none.insert(Evolution::default()),
+            none => none.insert(self.replay.evolution(self.query)?),
+        };
+        let upcast = evolution.upcast(stored.schema.id()).cloned();
+        Selection::decode(stored, self.query.times, upcast)
     }
 
     /// Tells apart what was passed over: that it was deleted by policy is no error.
@@ -69,7 +85,7 @@ impl Iterator for Batches<'_> {
                 return Some(Err(error));
             }
             match next? {
-                Ok(Record::Batch(stored)) => return Some(Selection::decode(stored, self.query.times)),
+                Ok(Record::Batch(stored)) => return Some(self.select(stored)),
                 Ok(_) => {}
                 Err(error) => return Some(Err(error.into())),
             }
@@ -83,12 +99,17 @@ pub struct Selection {
     stored: StoredBatch,
     batch: Batch,
     times: EventTimes,
+    upcast: Option<Arc<Upcast>>,
 }
 
 impl Selection {
-    pub(crate) fn decode(stored: StoredBatch, times: EventTimes) -> Result<Self, ReplayError> {
+    pub(crate) fn decode(
+        stored: StoredBatch,
+        times: EventTimes,
+        upcast: Option<Arc<Upcast>>,
+    ) -> Result<Self, ReplayError> {
         match Batch::validate(stored.payload.clone(), stored.schema.clone()) {
-            Ok(batch) => Ok(Self { stored, batch, times }),
+            Ok(batch) => Ok(Self { stored, batch, times, upcast }),
             Err(source) => Err(ReplayError::Batch {
                 position: stored.position,
                 device: stored.source.device.clone(),
@@ -111,7 +132,7 @@ impl Selection {
         self.batch.times().iter().filter(|time| self.times.contains(**time)).count() as u64
     }
 
-    /// Hands over the selected events in sequence order.
+    /// Hands over the selected events in sequence order, as the version that the query reads them as.
     pub fn for_each<E>(&self, mut take: impl FnMut(&Event<'_>) -> Result<(), E>) -> Result<(), E> {
         let columns: Vec<ColumnView<'_>> =
             (0..self.stored.schema.fields().len()).map(|field| self.batch.column(field)).collect();
@@ -119,7 +140,7 @@ impl Selection {
             if !self.times.contains(event_time) {
                 continue;
             }
-            take(&Event {
+            let event = Event {
                 source: &self.stored.source,
                 schema: &self.stored.schema,
                 sequence: self.stored.first_sequence + row as u64,
@@ -128,7 +149,18 @@ impl Selection {
                 received_time: self.stored.received,
                 time_uncertain: self.batch.header().time_uncertain(),
                 cells: Cells::Columns { columns: &columns, row },
-            })?;
+            };
+            match &self.upcast {
+                None => take(&event)?,
+                Some(upcast) => {
+                    let cells = upcast.apply(event.values());
+                    take(&Event {
+                        schema: upcast.to(),
+                        cells: Cells::Upcast { upcast, cells: &cells },
+                        ..event
+                    })?;
+                }
+            }
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use icecore_log::LogError;
+use icecore_schema::Misfit;
 use icecore_tier::catalog::CatalogError;
 use icecore_wire::{BatchError, DeviceName};
 
@@ -16,6 +17,9 @@ pub enum ReplayError {
     /// The catalog cannot be read.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// A stored schema is not what a schema file says.
+    #[error("{0}; correct the file, or read events as they were written")]
+    Misfit(#[from] Misfit),
     /// A stored batch is not what ingestion lets in, though its checksum holds.
     #[error(
         "the batch at position {position}, of {device} from sequence {first_sequence}, cannot be decoded: {source}"

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use icecore_log::Source;
+use icecore_schema::{Cell, Upcast};
 use icecore_wire::{ColumnView, Schema, Value};
 
 use crate::time_order::SpilledValues;
@@ -32,6 +33,7 @@ impl<'a> Event<'a> {
     pub fn values(&self) -> impl Iterator<Item = Value<'a>> + use<'a> {
         match self.cells {
             Cells::Columns { columns, row } => FieldValues::Columns { columns: columns.iter(), row },
+            Cells::Upcast { upcast, cells } => FieldValues::Upcast { upcast, cells, field: 0 },
             Cells::Spilled(values) => FieldValues::Spilled(values),
         }
     }
@@ -42,6 +44,8 @@ impl<'a> Event<'a> {
 pub(crate) enum Cells<'a> {
     /// In one row of a batch.
     Columns { columns: &'a [ColumnView<'a>], row: usize },
+    /// Computed from a row of an older version.
+    Upcast { upcast: &'a Upcast, cells: &'a [Cell<'a>] },
     /// One after the other, as the sort by time keeps them.
     Spilled(SpilledValues<'a>),
 }
@@ -49,6 +53,7 @@ pub(crate) enum Cells<'a> {
 /// The values of one event in the order of its schema's fields.
 enum FieldValues<'a> {
     Columns { columns: std::slice::Iter<'a, ColumnView<'a>>, row: usize },
+    Upcast { upcast: &'a Upcast, cells: &'a [Cell<'a>], field: usize },
     Spilled(SpilledValues<'a>),
 }
 
@@ -59,6 +64,11 @@ impl<'a> Iterator for FieldValues<'a> {
     fn next(&mut self) -> Option<Value<'a>> {
         match self {
             Self::Columns { columns, row } => columns.next().map(|column| column.value(*row)),
+            Self::Upcast { upcast, cells, field } => {
+                let value = upcast.value(cells, *field);
+                *field += 1;
+                value
+            }
             Self::Spilled(values) => values.next(),
         }
     }

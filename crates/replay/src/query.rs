@@ -16,6 +16,8 @@ pub struct Query {
     pub times: EventTimes,
     /// The order.
     pub order: Order,
+    /// Whether events are of the version that was stored, not of the newest one that it reads as.
+    pub as_written: bool,
     /// Whether damaged parts of the log, and segments that are missing or cannot be reached, end the replay or are passed over and
     /// listed. What was deleted by policy is always passed over and listed.
     pub on_damage: OnDamage,
@@ -28,6 +30,7 @@ impl Default for Query {
             schemas: Glob::any(),
             times: EventTimes::default(),
             order: Order::Log,
+            as_written: false,
             on_damage: OnDamage::Fail,
         }
     }

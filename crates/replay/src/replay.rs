@@ -5,10 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use icecore_log::{Fact, LogReader, OnAbsent, OnDamage, RealDisk, Scan};
+use icecore_log::{Fact, LogError, LogReader, OnAbsent, OnDamage, RealDisk, Scan};
+use icecore_schema::{Declared, Evolution};
 use icecore_state::Ledger;
 use icecore_tier::elsewhere::Elsewhere;
-use icecore_wire::{DeviceName, Schema, SchemaId};
+use icecore_wire::{DeviceName, Glob, Schema, SchemaId};
 
 use crate::time_order::TimeSort;
 use crate::{Batches, Count, Coverage, EventTimes, Order, Query, ReplayError, Sink};
@@ -18,6 +19,7 @@ use crate::{Batches, Count, Coverage, EventTimes, Order, Query, ReplayError, Sin
 pub struct Replay {
     reader: LogReader,
     elsewhere: Option<Arc<Elsewhere>>,
+    declared: Declared,
     spill_directory: PathBuf,
 }
 
@@ -37,7 +39,8 @@ impl Replay {
     /// held in memory, and its size has nothing to do with the log's.
     pub fn open(data: &Path) -> Result<Self, ReplayError> {
         let spill_directory = std::env::var_os("TMPDIR").map_or_else(|| data.to_owned(), PathBuf::from);
-        Ok(Self { reader: LogReader::open(Arc::new(RealDisk), data)?, elsewhere: None, spill_directory })
+        let reader = LogReader::open(Arc::new(RealDisk), data)?;
+        Ok(Self { reader, elsewhere: None, declared: Declared::default(), spill_directory })
     }
 
     /// Reads what is sealed and not here where `elsewhere` says, and knows what was deleted by policy.
@@ -48,15 +51,51 @@ impl Replay {
         Self { reader, elsewhere: Some(elsewhere), ..self }
     }
 
+    /// Reads events of older versions as the newest that `declared` knows, by its upcasts. Without it they read as the newest
+    /// version in the log, as far as that follows from theirs by itself.
+    #[must_use]
+    pub fn with_schemas(self, declared: Declared) -> Self {
+        Self { declared, ..self }
+    }
+
     /// The log that is read.
     pub fn reader(&self) -> &LogReader {
         &self.reader
     }
 
-    /// The schemas that the query's devices have stored events of, by name and version. Event times are not looked
-    /// at, and events are read only where damage is to be passed over.
+    /// The schemas that events of the query's devices are of, by name and version: as they are read, or (if the query says so) as
+    /// they were written. Event times are not looked at, and events are read only where damage is to be passed over.
     pub fn schemas(&self, query: &Query) -> Result<Vec<Arc<Schema>>, ReplayError> {
-        let mut schemas: HashMap<SchemaId, Arc<Schema>> = HashMap::new();
+        let mut written = HashMap::new();
+        self.written(query, &mut written)?;
+        if query.as_written {
+            return Ok(by_name(written));
+        }
+        let evolution = self.evolution(query)?;
+        let read = written.into_values().map(|schema| match evolution.upcast(schema.id()) {
+            Some(upcast) => Arc::clone(upcast.to()),
+            None => schema,
+        });
+        Ok(by_name(read.map(|schema| (schema.id(), schema)).collect()))
+    }
+
+    /// What events of the query's schemas read as, whichever devices they are of.
+    pub(crate) fn evolution(&self, query: &Query) -> Result<Evolution, ReplayError> {
+        let mut written = HashMap::new();
+        match self.written(&Query { devices: Glob::any(), ..query.clone() }, &mut written) {
+            // The replay ends at the damage; what comes before it is read by what is known before it.
+            Ok(()) | Err(ReplayError::Log(LogError::Damaged(_))) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Evolution::new(&self.declared, &by_name(written))?)
+    }
+
+    /// Collects the schemas that the query's devices have stored events of.
+    fn written(
+        &self,
+        query: &Query,
+        schemas: &mut HashMap<SchemaId, Arc<Schema>>,
+    ) -> Result<(), ReplayError> {
         match query.on_damage {
             OnDamage::Fail => self.reader.facts(&mut |fact| {
                 if let Fact::Batch { source, schema, .. } | Fact::Schema { source, schema } = fact
@@ -67,7 +106,7 @@ impl Replay {
                 }
             })?,
             OnDamage::Skip => {
-                let query = Query { times: EventTimes::default(), ..query.clone() };
+                let query = Query { times: EventTimes::default(), as_written: true, ..query.clone() };
                 for selection in self.batches(&query) {
                     let selection = selection?;
                     let schema = &selection.stored().schema;
@@ -75,9 +114,7 @@ impl Replay {
                 }
             }
         }
-        let mut schemas: Vec<_> = schemas.into_values().collect();
-        schemas.sort_by(|a, b| (a.name(), a.version(), a.id()).cmp(&(b.name(), b.version(), b.id())));
-        Ok(schemas)
+        Ok(())
     }
 
     /// The batches with events of `query`, in log order whatever the query's order is.
@@ -114,7 +151,7 @@ impl Replay {
 
     /// Counts the events of `query`, validating every batch.
     pub fn count(&self, query: &Query) -> Result<Count, ReplayError> {
-        Count::of(self.batches(query))
+        Count::of(self.batches(&Query { as_written: true, ..query.clone() }))
     }
 
     /// Hands the events of `query` to `sink`, in the query's order, and finishes it.
@@ -173,4 +210,11 @@ impl Replay {
         replayed.coverage = Coverage { present: replayed.coverage.present, ..coverage };
         Ok(())
     }
+}
+
+/// The schemas by name and version.
+fn by_name(schemas: HashMap<SchemaId, Arc<Schema>>) -> Vec<Arc<Schema>> {
+    let mut schemas: Vec<_> = schemas.into_values().collect();
+    schemas.sort_by(|a, b| (a.name(), a.version(), a.id()).cmp(&(b.name(), b.version(), b.id())));
+    schemas
 }

@@ -59,5 +59,5 @@ pub(crate) fn selection(
         payload,
         compressed: false,
     };
-    Selection::decode(stored, EventTimes::default()).unwrap()
+    Selection::decode(stored, EventTimes::default(), None).unwrap()
 }

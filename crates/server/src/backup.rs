@@ -9,6 +9,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
+use icecore_schema::Declared;
 use icecore_tier::store::{Store, Waiting};
 use serde::{Deserialize, Serialize};
 
@@ -65,8 +66,10 @@ impl Backup {
         let registry = config.data.dir.join("registry.jsonl");
         let public = [file, &config.tier.policies, ca, certificate, &registry].map(|path| (path, false));
         let secret = [ca_key.as_path(), key].map(|path| (path, true));
+        let declared = Declared::load(&config.schemas.dir)?;
+        let schemas = declared.lineages().map(|lineage| (lineage.file(), false));
         let mut files = BTreeMap::new();
-        for (path, secret) in public.into_iter().chain(secret) {
+        for (path, secret) in public.into_iter().chain(secret).chain(schemas) {
             let text = match fs::read_to_string(path) {
                 Ok(text) => text,
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,

@@ -53,6 +53,9 @@ pub(crate) enum Command {
     Send(SendArgs),
     /// Read events back in order, with or without a running server.
     Replay(ReplayArgs),
+    /// Schemas: their files, and what devices have sent.
+    #[command(subcommand)]
+    Schemas(SchemasCommand),
     /// Retention policies: what they apply to, what they would do, and which apply.
     #[command(subcommand)]
     Retention(RetentionCommand),
@@ -244,6 +247,14 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_enum, default_value_t = ReplayFormat::Csv)]
     pub(crate) format: ReplayFormat,
 
+    /// Schema files that say how older versions read as newer ones, instead of those of the configuration.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) schemas: Option<PathBuf>,
+
+    /// Events of the version that they were written in, instead of the newest.
+    #[arg(long)]
+    pub(crate) as_written: bool,
+
     /// Read around damaged parts of the log, and around segments that are missing or whose store does not answer, instead of
     /// ending at the first; they are listed on standard error.
     #[arg(long)]
@@ -253,6 +264,18 @@ pub(crate) struct ReplayArgs {
     /// refused, deleted, damaged or cannot be reached is named in any case.
     #[arg(long)]
     pub(crate) require_complete: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SchemasCommand {
+    /// Read the schema files as the server does at its start, and compare them with what the log holds.
+    Check {
+        /// Directory of the files; without it the one of the configuration.
+        #[arg(value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// List every version that is declared or stored, and what its events read as.
+    List,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

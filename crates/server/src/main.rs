@@ -21,6 +21,7 @@ mod instant;
 mod logging;
 mod replay;
 mod retention;
+mod schemas;
 mod segments;
 mod send;
 mod serve;
@@ -76,6 +77,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Device(command) => device::run(command, &config()?, &mut out()),
         Command::Send(args) => send::run(args, &mut out()),
         Command::Replay(args) => replay::run(args, &cli.config),
+        Command::Schemas(command) => schemas::run(command, &config()?, &mut out()),
         Command::Retention(command) => retention::run(command, &config()?, &mut out()),
         Command::Segments(SegmentsCommand::Verify(args)) if args.store.is_some() => {
             segments::verify_store(args, &mut out())

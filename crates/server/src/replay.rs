@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow, ensure};
 use icecore_log::{LogError, OnDamage};
 use icecore_replay::{Count, Coverage, Csv, EventTimes, Ndjson, Order, Query, Replay, ReplayError};
+use icecore_schema::Declared;
 use icecore_tier::cache::Cache;
 use icecore_tier::catalog::{Catalog, CatalogError};
 use icecore_tier::elsewhere::Elsewhere;
@@ -28,7 +29,7 @@ pub(crate) fn run(args: &ReplayArgs, config: &Path) -> anyhow::Result<()> {
         "{} holds no log; is it the data directory of a server?",
         data.display()
     );
-    let mut replay = Replay::open(&data)?;
+    let mut replay = Replay::open(&data)?.with_schemas(declared(args, config)?);
     if let Some(elsewhere) = elsewhere(&data, config)? {
         replay = replay.with_elsewhere(elsewhere);
     }
@@ -46,6 +47,19 @@ pub(crate) fn run(args: &ReplayArgs, config: &Path) -> anyhow::Result<()> {
     ensure!(satisfies, "not everything that was asked for is there: {coverage}");
     eprintln!("coverage: {coverage}");
     Ok(())
+}
+
+/// What schema files say; where nothing is configured they have to be named.
+fn declared(args: &ReplayArgs, config: &Path) -> anyhow::Result<Declared> {
+    let directory = match &args.schemas {
+        Some(directory) => {
+            ensure!(directory.is_dir(), "{} is no directory of schema files", directory.display());
+            directory.clone()
+        }
+        None if config.exists() => Config::load(config)?.schemas.dir,
+        None => return Ok(Declared::default()),
+    };
+    Ok(Declared::load(&directory)?)
 }
 
 /// Where what is sealed and not here is, if there is a catalog.
@@ -78,6 +92,7 @@ fn write(args: &ReplayArgs, replay: &Replay) -> Result<Option<Coverage>, ReplayE
             ReplayOrder::Log => Order::Log,
             ReplayOrder::Time => Order::Time,
         },
+        as_written: args.as_written,
         on_damage: if args.skip_damaged { OnDamage::Skip } else { OnDamage::Fail },
     };
     // Unlocked: the sinks write in large pieces, and nothing else writes to it.

@@ -41,7 +41,7 @@ pub use message::{
 };
 pub use payload::Payload;
 pub use ranges::SequenceRanges;
-pub use schema::{ColumnType, Field, Incompatible, Kind, Schema, SchemaError};
+pub use schema::{ColumnType, Field, Incompatible, InvalidColumnType, Kind, Schema, SchemaError};
 pub use session::{
     BatchStreamReader, BatchStreamWriter, ClientEvent, ClientSession, Incoming, PROTOCOL_VERSION,
     ServerEvent, ServerSession, SessionError,

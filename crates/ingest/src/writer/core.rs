@@ -15,6 +15,7 @@ use icecore_log::{
     Appender, Committed, Committer, Disk, Fact, HotLog, LogError, NewBatch, Options, RawBlock, Recovery,
     Source,
 };
+use icecore_schema::{Declared, Misfit};
 use icecore_state::{EpochLedger, Ledger, Verdict};
 use icecore_wire::limits::MAX_RANGES;
 use icecore_wire::{Code, Digest, SequenceRanges};
@@ -50,6 +51,14 @@ pub struct Core {
 }
 
 impl Core {
+    /// Takes schemas only as they are declared from now on; if `only`, none that is not.
+    ///
+    /// # Errors
+    /// When the log holds a schema that is declared as something else.
+    pub fn declare(&mut self, declared: Declared, only: bool) -> Result<(), Misfit> {
+        self.schemas.declare(declared, only)
+    }
+
     /// Opens the log in `data`, recovering it, and folds what it holds. `now` is in nanoseconds since the Unix
     /// epoch.
     ///

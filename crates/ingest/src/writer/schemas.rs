@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use icecore_schema::{Declared, Misfit};
 use icecore_wire::{Code, Schema, SchemaId};
 
 /// Most schemas one log takes. A fleet has dozens; this keeps a device that invents names from filling memory.
@@ -13,6 +14,8 @@ const MAX_SCHEMAS: usize = 65_536;
 pub(super) struct SchemaBook {
     known: HashSet<SchemaId>,
     versions: HashMap<String, BTreeMap<u32, Arc<Schema>>>,
+    declared: Declared,
+    only_declared: bool,
 }
 
 impl SchemaBook {
@@ -24,9 +27,31 @@ impl SchemaBook {
         }
     }
 
+    /// Goes by what is declared from now on; if `only`, nothing else is taken. What the log holds has to agree.
+    pub(super) fn declare(&mut self, declared: Declared, only: bool) -> Result<(), Misfit> {
+        // What was taken before only declared schemas were may go on to be there.
+        for schema in self.versions.values().flat_map(BTreeMap::values) {
+            declared.check(schema, false)?;
+        }
+        (self.declared, self.only_declared) = (declared, only);
+        Ok(())
+    }
+
     /// Whether batches of `schema` may be stored: it is known, or it follows from the version before it and
     /// leads to the version after it.
     pub(super) fn admit(&self, schema: &Schema) -> Result<(), (Code, String)> {
+        if self.known.contains(&schema.id()) && !self.only_declared {
+            return Ok(());
+        }
+        if let Err(misfit) = self.declared.check(schema, self.only_declared) {
+            let code = match misfit {
+                Misfit::UnknownName { .. } => Code::SchemaUndeclared,
+                Misfit::UnknownVersion { .. } if self.only_declared => Code::SchemaUndeclared,
+                Misfit::UnknownVersion { .. } | Misfit::OtherDefinition { .. } => Code::SchemaConflict,
+                Misfit::DoesNotFollow { .. } => Code::SchemaIncompatible,
+            };
+            return Err((code, misfit.to_string()));
+        }
         if self.known.contains(&schema.id()) {
             return Ok(());
         }
@@ -36,8 +61,13 @@ impl SchemaBook {
                 format!("the log holds {MAX_SCHEMAS} schemas, no more are taken"),
             ));
         }
-        let Some(versions) = self.versions.get(schema.name()) else { return Ok(()) };
         let version = schema.version();
+        let declared = self.declared.lineage(schema.name()).map(|lineage| lineage.newest().version());
+        let Some(versions) = self.versions.get(schema.name()).filter(|_| declared < Some(version)) else {
+            return Ok(());
+        };
+        // How declared versions follow from each other, their file says.
+        let undeclared = declared.map_or(0, |newest| newest + 1);
         if let Some(other) = versions.get(&version) {
             let (name, known, new) = (schema.name(), other.id(), schema.id());
             let message = format!(
@@ -46,7 +76,8 @@ impl SchemaBook {
             );
             return Err((Code::SchemaConflict, message));
         }
-        let older = versions.range(..version).next_back().map(|(_, older)| older.check_evolution(schema));
+        let older =
+            versions.range(undeclared..version).next_back().map(|(_, older)| older.check_evolution(schema));
         let newer = versions.range(version..).next().map(|(_, newer)| schema.check_evolution(newer));
         for check in [older, newer].into_iter().flatten() {
             check.map_err(|e| (Code::SchemaIncompatible, e.to_string()))?;

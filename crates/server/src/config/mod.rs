@@ -34,6 +34,7 @@ pub(crate) struct Config {
     pub(crate) tls: Tls,
     pub(crate) log: Log,
     pub(crate) seal: Seal,
+    pub(crate) schemas: Schemas,
     pub(crate) limits: Limits,
     pub(crate) tier: Tier,
     pub(crate) store: BTreeMap<String, Store>,
@@ -86,6 +87,24 @@ pub(crate) struct Seal {
     pub(crate) backlog: ByteSize,
 }
 
+/// Which schemas devices may send.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Schemas {
+    pub(crate) dir: PathBuf,
+    pub(crate) mode: SchemaMode,
+}
+
+/// Whether schemas have to be declared in files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SchemaMode {
+    /// Devices announce what they like, as long as it goes with what is declared and stored.
+    Open,
+    /// Only declared versions are taken.
+    Declared,
+}
+
 /// How much devices and gateways may send a second; 0 = no limit.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
 #[serde(default)]
@@ -134,6 +153,12 @@ impl Default for Seal {
     }
 }
 
+impl Default for Schemas {
+    fn default() -> Self {
+        Self { dir: "schemas".into(), mode: SchemaMode::Open }
+    }
+}
+
 impl Config {
     /// Reads `file`, applies the environment of this process and makes paths relative to the file's directory.
     pub(crate) fn load(file: &Path) -> anyhow::Result<Self> {
@@ -153,7 +178,8 @@ impl Config {
 
     fn relative_to(mut self, directory: &Path) -> Self {
         let Tls { ca, ca_key, certificate, key } = &mut self.tls;
-        for path in [&mut self.data.dir, ca, ca_key, certificate, key, &mut self.tier.policies] {
+        let (policies, schemas) = (&mut self.tier.policies, &mut self.schemas.dir);
+        for path in [&mut self.data.dir, ca, ca_key, certificate, key, policies, schemas] {
             *path = directory.join(&path);
         }
         self

@@ -18,6 +18,7 @@ use icecore_ingest::{
     Health, Ingest, IngestOptions, Issuer, Rate, RateLimits, Registry, StartError, Writer, WriterOptions,
 };
 use icecore_log::{LogError, Recovery};
+use icecore_schema::Declared;
 use icecore_tier::catalog::Catalog;
 use icecore_tier::worker::Worker;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -26,7 +27,7 @@ use tracing::{error, info, warn};
 
 use crate::certificates::Authority;
 use crate::cli::ServeArgs;
-use crate::config::{Config, Limits, Tls};
+use crate::config::{Config, Limits, SchemaMode, Tls};
 use crate::tiers::InForce;
 use crate::{decisions, stores};
 use classes::Classes;
@@ -50,7 +51,7 @@ pub(crate) fn run(args: &ServeArgs, config: &Config) -> anyhow::Result<()> {
         .with_context(|| format!("cannot create {}", config.data.dir.display()))?;
     let registry = Arc::new(Registry::open(config.data.dir.join("registry.jsonl"))?);
     let (writer, handle) =
-        Writer::start(&config.data.dir, writer_options(args, config)).map_err(with_way_out)?;
+        Writer::start(&config.data.dir, writer_options(args, config)?).map_err(with_way_out)?;
     tell_recovery(writer.recovery());
     let tiers = Tiers::start(config, &registry, &writer)?;
     let sealing = SealThread::start(writer.sealer(), Arc::clone(&tiers.classes), config.seal.clone())?;
@@ -203,18 +204,20 @@ fn tell_recovery(recovery: &Recovery) {
     }
 }
 
-fn writer_options(args: &ServeArgs, config: &Config) -> WriterOptions {
+fn writer_options(args: &ServeArgs, config: &Config) -> anyhow::Result<WriterOptions> {
     let log = icecore_log::Options {
         segment_bytes: config.log.segment.as_u64(),
         accept_damage: args.accept_damage.clone(),
         ..icecore_log::Options::default()
     };
-    WriterOptions {
+    Ok(WriterOptions {
         log,
         zstd_level: config.log.compression,
         reserve_bytes: config.data.reserve.as_u64(),
+        declared: Declared::load(&config.schemas.dir)?,
+        only_declared: config.schemas.mode == SchemaMode::Declared,
         ..WriterOptions::default()
-    }
+    })
 }
 
 fn ingest_options(config: &Config) -> anyhow::Result<IngestOptions> {

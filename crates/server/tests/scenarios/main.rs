@@ -23,6 +23,7 @@ mod many_devices;
 mod resend;
 mod retention;
 mod revocation;
+mod schemas;
 mod sealed;
 mod sealing;
 mod segments;

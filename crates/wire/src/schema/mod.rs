@@ -7,6 +7,7 @@ mod tests;
 
 use std::collections::HashSet;
 use std::fmt;
+use std::str::FromStr;
 
 use crate::SchemaId;
 use crate::limits::{
@@ -101,6 +102,37 @@ impl fmt::Display for ColumnType {
             Self::I16List(length) => return f.pad(&format!("i16[{length}]")),
         };
         f.pad(name)
+    }
+}
+
+/// A text that names no column type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a column type: it is f64, f32, i64, u64, bool, text, bytes, timestamp, f32[N] or i16[N]")]
+pub struct InvalidColumnType;
+
+impl FromStr for ColumnType {
+    type Err = InvalidColumnType;
+
+    /// Reads what [`ColumnType`] displays. Whether a list's length is within the limits, [`Schema::new`] checks.
+    fn from_str(text: &str) -> Result<Self, InvalidColumnType> {
+        let length = |list: &str| {
+            let digits = text.strip_prefix(list)?.strip_prefix('[')?.strip_suffix(']')?;
+            digits.parse().ok().filter(|_| digits.starts_with(|digit: char| digit.is_ascii_digit()))
+        };
+        Ok(match text {
+            "f64" => Self::F64,
+            "f32" => Self::F32,
+            "i64" => Self::I64,
+            "u64" => Self::U64,
+            "bool" => Self::Bool,
+            "text" => Self::Text,
+            "bytes" => Self::Bytes,
+            "timestamp" => Self::Timestamp,
+            _ => {
+                let list = length("f32").map(Self::F32List).or_else(|| length("i16").map(Self::I16List));
+                return list.ok_or(InvalidColumnType);
+            }
+        })
     }
 }
 
