@@ -39,8 +39,11 @@ pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::{CommitError, Damage, LogError};
 pub use manifest::{Child, Lost, Manifest, SealSource};
 pub use open::{HotLog, Options, Recovery, TornTail};
-pub use reader::{AbsentSegment, DeviceFilter, LogReader, OnAbsent, OnDamage, Records, Scan};
+pub use reader::{
+    AbsentSegment, DeviceFilter, Followed, Follower, LogReader, OnAbsent, OnDamage, Records, Scan,
+};
 pub use record::{DroppedRange, Fact, Record, RefusedBatch, Source, StoredBatch};
 pub use seal::{Classify, FinishedSegment, Pace, SealPlan, Sealer, Sealing};
 pub use sealed_store::Elsewhere;
 pub use segment_id::{InvalidSegmentId, SegmentId};
+pub use watermark::Watermark;

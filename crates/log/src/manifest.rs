@@ -114,7 +114,13 @@ impl Manifest {
     /// Where the manifest's file is in the data directory `data`.
     #[must_use]
     pub fn file(&self, data: &Path) -> PathBuf {
-        Layout::new(data).manifest(self.number)
+        Self::path(data, self.number)
+    }
+
+    /// Where the file of the manifest of this number is, or would be, in the data directory `data`.
+    #[must_use]
+    pub fn path(data: &Path, number: u64) -> PathBuf {
+        Layout::new(data).manifest(number)
     }
 
     /// Its children with their ids.

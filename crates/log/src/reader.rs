@@ -1,7 +1,9 @@
 //! Reading the log, beside a running writer or without one.
 
+mod follow;
 mod part;
 mod records;
+mod terms;
 
 use std::fmt;
 use std::io;
@@ -26,6 +28,7 @@ use crate::segment_id::SegmentId;
 use crate::walk::{Limits, Step, Walk};
 use crate::watermark::Watermark;
 
+pub use follow::{Followed, Follower};
 pub use records::Records;
 
 /// How often, and with which pauses, a reader looks for the watermark of a writer that is only just starting.

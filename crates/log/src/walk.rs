@@ -100,10 +100,22 @@ impl Walk {
         Ok(Self { path, file, nonce: header.nonce, limits, len, before: start.clone(), at: start })
     }
 
+    /// Whether everything that counts was passed.
+    pub(crate) fn is_at_stop(&self) -> bool {
+        self.limits.stop.is_some_and(|stop| self.at.block >= stop)
+    }
+
+    /// Goes on where it ended, now that more counts.
+    pub(crate) fn go_on_to(&mut self, limits: Limits) -> Result<(), LogError> {
+        self.len = self.file.len().map_err(LogError::io("read the length of", &self.path))?;
+        self.limits = limits;
+        Ok(())
+    }
+
     /// The next block's header. Its body is not checked.
     pub(crate) fn next_header(&mut self) -> Result<Step, LogError> {
         self.before = self.at.clone();
-        if self.limits.stop.is_some_and(|stop| self.at.block >= stop) {
+        if self.is_at_stop() {
             return Ok(Step::End);
         }
         let bytes = self.header_bytes()?;

@@ -1,12 +1,13 @@
 //! The watermark: how far the log is durable, as its writer publishes it for readers in other processes and for its
 //! own next recovery.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::disk::{Access, Disk, DiskFile};
 use crate::error::LogError;
 use crate::fields::{FieldReader, check_crc, push_crc};
-use crate::segment::{Layout, LogId};
+use crate::segment::Layout;
 
 const MAGIC: [u8; 8] = *b"ICE-MARK";
 const VERSION: u32 = 1;
@@ -15,17 +16,26 @@ const BYTES: usize = 72;
 /// How far the log is durable. It is written after the sync it tells of, and is not synced itself: what it says is
 /// true, but after a power failure it may say too little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Watermark {
-    pub(crate) log: LogId,
-    pub(crate) term: u64,
+pub struct Watermark {
+    /// The id of the log.
+    pub log: [u8; 16],
+    /// The term of its writer: how many times the log had been opened for writing before.
+    pub term: u64,
     pub(crate) segment: u64,
     /// All blocks below this number are durable.
     pub(crate) next_block: u64,
     /// All positions below this one are durable.
-    pub(crate) position: u64,
+    pub position: u64,
 }
 
 impl Watermark {
+    /// What the writer of the log in the data directory `data` published last; `None` before there was one, or where that
+    /// cannot be read.
+    #[must_use]
+    pub fn published(disk: &dyn Disk, data: &Path) -> Option<Self> {
+        Self::read(disk, &Layout::new(data))
+    }
+
     /// Reads the watermark; `None` if there is none, or none that is whole.
     pub(crate) fn read(disk: &dyn Disk, layout: &Layout) -> Option<Self> {
         let file = disk.open(&layout.watermark(), Access::Read).ok()?;

@@ -6,6 +6,7 @@ use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::follow::{Follower, Following};
 use super::part::PartRecords;
 use super::{AbsentSegment, LogReader, OnAbsent, OnDamage, Point, Scan, Segments};
 use crate::block::{Announced, BlockReader, DecodedBlock};
@@ -28,6 +29,8 @@ pub struct Records<'a> {
     /// Hot segments still to be read, after all sealed parts.
     indexes: Range<usize>,
     current: Option<Current>,
+    /// The last hot segment that was read to its end.
+    newest: Option<Box<HotSegment>>,
     /// What is before this has been read or passed over; a newer segment may hold a copy of the last block.
     next: Point,
     /// Where reading ends.
@@ -84,6 +87,7 @@ impl<'a> Records<'a> {
             part: 0,
             indexes,
             current: None,
+            newest: None,
             next: view.start,
             until: view.end,
             blocks: BlockReader::new(),
@@ -103,6 +107,22 @@ impl<'a> Records<'a> {
     /// The sealed segments passed over since this was called last.
     pub fn take_absent(&mut self) -> Vec<AbsentSegment> {
         std::mem::take(&mut self.absent)
+    }
+
+    /// Follows the log from where these records end: at the end of the view, once all of them were taken. Devices, schemas and
+    /// positions are no longer looked at.
+    #[must_use]
+    pub fn follow(self) -> Follower {
+        // Everything announced in a segment is known only if it was read, not if it was passed over.
+        let newest = self.newest.filter(|newest| !newest.complete && newest.walk.at.block == self.next.block);
+        let current = newest.map(|newest| Following {
+            number: self.segments.headers[newest.index].number,
+            walk: newest.walk,
+            announced: newest.announced,
+            block: None,
+        });
+        let SealedStore { disk, layout, .. } = &self.reader.store;
+        Follower::new(Arc::clone(disk), layout.clone(), self.next, current, self.blocks)
     }
 
     fn try_next(&mut self) -> Result<Option<Record>, LogError> {
@@ -364,7 +384,11 @@ impl<'a> Records<'a> {
                     self.next = behind;
                 }
             }
-            Step::End => self.current = None,
+            Step::End => {
+                if let Some(Current::Hot(ended)) = self.current.take() {
+                    self.newest = Some(ended);
+                }
+            }
         }
         Ok(())
     }
@@ -423,7 +447,7 @@ impl std::fmt::Debug for Records<'_> {
 
 impl Point {
     /// Moves behind what the walk has passed.
-    fn pass(&mut self, walk: &Walk) {
+    pub(super) fn pass(&mut self, walk: &Walk) {
         if walk.at.block > self.block {
             *self = Self { block: walk.at.block, position: walk.at.position };
         }

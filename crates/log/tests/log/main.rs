@@ -5,6 +5,8 @@ mod beside;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod follow;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod histories;
