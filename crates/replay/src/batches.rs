@@ -1,5 +1,6 @@
 //! Batches in log order: what every replay begins with.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use icecore_log::{Damage, LogError, OnDamage, Record, Records, StoredBatch};
@@ -9,7 +10,7 @@ use icecore_wire::{Batch, ColumnView};
 use crate::coverage::Lacking;
 use crate::event::Cells;
 use crate::query::EventTimes;
-use crate::{Coverage, Event, Query, Replay, ReplayError, Unstored};
+use crate::{Coverage, Event, Follow, Query, Replay, ReplayError, Unstored};
 
 /// The stored batches that may hold events of a query, in position order.
 #[derive(Debug)]
@@ -31,6 +32,17 @@ impl<'a> Batches<'a> {
     /// The damage passed over so far.
     pub fn damage(&self) -> &[Damage] {
         self.records.damage()
+    }
+
+    /// What was deleted by policy and what else is absent, as far as it was passed over since this was called last.
+    pub fn take_lacking(&mut self) -> Vec<Lacking> {
+        self.deleted.drain(..).chain(self.absent.drain(..)).collect()
+    }
+
+    /// Goes on with what the log's writer adds, once everything was read: events of the version that is stored.
+    #[must_use]
+    pub fn follow(self) -> Follow {
+        Follow::new(self.records.follow(), self.query.clone())
     }
 
     /// What is missing, once everything was read; `present` events were.
@@ -55,7 +67,7 @@ impl<'a> Batches<'a> {
             none => none.insert(self.replay.evolution(self.query)?),
         };
         let upcast = evolution.upcast(stored.schema.id()).cloned();
-        Selection::decode(stored, self.query.times, upcast)
+        Selection::decode(stored, self.query, upcast)
     }
 
     /// Tells apart what was passed over: that it was deleted by policy is no error.
@@ -80,6 +92,9 @@ impl Iterator for Batches<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
+            if self.replay.is_stopped() {
+                return Some(Err(ReplayError::Output(ErrorKind::BrokenPipe.into())));
+            }
             let next = self.records.next();
             if let Err(error) = self.account() {
                 return Some(Err(error));
@@ -99,17 +114,19 @@ pub struct Selection {
     stored: StoredBatch,
     batch: Batch,
     times: EventTimes,
+    from_position: u64,
     upcast: Option<Arc<Upcast>>,
 }
 
 impl Selection {
     pub(crate) fn decode(
         stored: StoredBatch,
-        times: EventTimes,
+        query: &Query,
         upcast: Option<Arc<Upcast>>,
     ) -> Result<Self, ReplayError> {
+        let Query { times, from_position, .. } = *query;
         match Batch::validate(stored.payload.clone(), stored.schema.clone()) {
-            Ok(batch) => Ok(Self { stored, batch, times, upcast }),
+            Ok(batch) => Ok(Self { stored, batch, times, from_position, upcast }),
             Err(source) => Err(ReplayError::Batch {
                 position: stored.position,
                 device: stored.source.device.clone(),
@@ -126,17 +143,24 @@ impl Selection {
 
     /// How many of its events are selected.
     pub fn count(&self) -> u64 {
+        let times = &self.batch.times()[self.passed()..];
         if self.times.is_all() {
-            return u64::from(self.batch.count());
+            return times.len() as u64;
         }
-        self.batch.times().iter().filter(|time| self.times.contains(**time)).count() as u64
+        times.iter().filter(|time| self.times.contains(**time)).count() as u64
+    }
+
+    /// How many of its events stand before the first position that is asked for.
+    fn passed(&self) -> usize {
+        let passed = self.from_position.saturating_sub(self.stored.position);
+        passed.min(u64::from(self.stored.count)) as usize
     }
 
     /// Hands over the selected events in sequence order, as the version that the query reads them as.
     pub fn for_each<E>(&self, mut take: impl FnMut(&Event<'_>) -> Result<(), E>) -> Result<(), E> {
         let columns: Vec<ColumnView<'_>> =
             (0..self.stored.schema.fields().len()).map(|field| self.batch.column(field)).collect();
-        for (row, &event_time) in self.batch.times().iter().enumerate() {
+        for (row, &event_time) in self.batch.times().iter().enumerate().skip(self.passed()) {
             if !self.times.contains(event_time) {
                 continue;
             }

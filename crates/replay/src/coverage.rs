@@ -132,7 +132,7 @@ impl Lacking {
     /// A segment that was deleted by policy; `None` if nothing in it was asked for.
     pub(crate) fn deleted(query: &Query, gone: &Gone, contents: &[Content]) -> Option<Self> {
         let asked = |content: &&Content| {
-            query.devices.matches(&content.device) && query.schemas.matches(&content.schema)
+            query.wants_device(&content.device) && query.schemas.matches(&content.schema)
         };
         let events = contents.iter().filter(asked).map(|content| content.rows).sum();
         let why = match &gone.end {
@@ -148,7 +148,7 @@ impl Lacking {
     pub(crate) fn absent(query: &Query, segment: &AbsentSegment) -> Self {
         let AbsentSegment { id, child, why } = segment;
         let is_exact =
-            query.devices.is_any() && query.schemas.is_any() && query.times == EventTimes::default();
+            query.wants_every_device() && query.schemas.is_any() && query.times == EventTimes::default();
         let why = match why {
             LogError::Absent { .. } => format!("segment {id} is nowhere"),
             why => why.to_string(),

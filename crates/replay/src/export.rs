@@ -6,7 +6,7 @@ mod output;
 mod text;
 
 pub use csv::Csv;
-pub use ndjson::Ndjson;
+pub use ndjson::{EventJson, Ndjson};
 pub(crate) use text::TimeText;
 
 use crate::{Event, ReplayError};

@@ -3,17 +3,21 @@
 use std::ops::RangeInclusive;
 
 use icecore_log::OnDamage;
-use icecore_wire::Glob;
+use icecore_wire::{DeviceName, Glob};
 
 /// Which events to replay, and in which order. The default is all of them in log order.
 #[derive(Debug, Clone)]
 pub struct Query {
     /// Devices whose name matches.
     pub devices: Glob,
+    /// Of those, only this one, whatever characters its name has.
+    pub only: Option<DeviceName>,
     /// Schemas whose name matches.
     pub schemas: Glob,
     /// Events of these times.
     pub times: EventTimes,
+    /// Events from this position of the log on.
+    pub from_position: u64,
     /// The order.
     pub order: Order,
     /// Whether events are of the version that was stored, not of the newest one that it reads as.
@@ -27,12 +31,27 @@ impl Default for Query {
     fn default() -> Self {
         Self {
             devices: Glob::any(),
+            only: None,
             schemas: Glob::any(),
             times: EventTimes::default(),
+            from_position: 0,
             order: Order::Log,
             as_written: false,
             on_damage: OnDamage::Fail,
         }
+    }
+}
+
+impl Query {
+    /// Whether events of the device of this name are asked for.
+    #[must_use]
+    pub fn wants_device(&self, name: &str) -> bool {
+        self.devices.matches(name) && self.only.as_ref().is_none_or(|only| only.as_str() == name)
+    }
+
+    /// Whether those of every device are.
+    pub(crate) fn wants_every_device(&self) -> bool {
+        self.devices.is_any() && self.only.is_none()
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use icecore_log::{Fact, LogError, LogReader, OnAbsent, OnDamage, RealDisk, Scan};
 use icecore_schema::{Declared, Evolution};
@@ -21,6 +22,7 @@ pub struct Replay {
     elsewhere: Option<Arc<Elsewhere>>,
     declared: Declared,
     spill_directory: PathBuf,
+    stop: Option<Arc<AtomicBool>>,
 }
 
 /// What a replay did.
@@ -39,8 +41,8 @@ impl Replay {
     /// held in memory, and its size has nothing to do with the log's.
     pub fn open(data: &Path) -> Result<Self, ReplayError> {
         let spill_directory = std::env::var_os("TMPDIR").map_or_else(|| data.to_owned(), PathBuf::from);
-        let reader = LogReader::open(Arc::new(RealDisk), data)?;
-        Ok(Self { reader, elsewhere: None, declared: Declared::default(), spill_directory })
+        let (reader, declared) = (LogReader::open(Arc::new(RealDisk), data)?, Declared::default());
+        Ok(Self { reader, elsewhere: None, declared, spill_directory, stop: None })
     }
 
     /// Reads what is sealed and not here where `elsewhere` says, and knows what was deleted by policy.
@@ -56,6 +58,16 @@ impl Replay {
     #[must_use]
     pub fn with_schemas(self, declared: Declared) -> Self {
         Self { declared, ..self }
+    }
+
+    /// Ends as if the reader of the output had gone away, once `stop` is set.
+    #[must_use]
+    pub fn stopped_by(self, stop: Arc<AtomicBool>) -> Self {
+        Self { stop: Some(stop), ..self }
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed))
     }
 
     /// The log that is read.
@@ -82,7 +94,10 @@ impl Replay {
     /// What events of the query's schemas read as, whichever devices they are of.
     pub(crate) fn evolution(&self, query: &Query) -> Result<Evolution, ReplayError> {
         let mut written = HashMap::new();
-        match self.written(&Query { devices: Glob::any(), ..query.clone() }, &mut written) {
+        match self.written(
+            &Query { devices: Glob::any(), only: None, from_position: 0, ..query.clone() },
+            &mut written,
+        ) {
             // The replay ends at the damage; what comes before it is read by what is known before it.
             Ok(()) | Err(ReplayError::Log(LogError::Damaged(_))) => {}
             Err(error) => return Err(error),
@@ -99,7 +114,7 @@ impl Replay {
         match query.on_damage {
             OnDamage::Fail => self.reader.facts(&mut |fact| {
                 if let Fact::Batch { source, schema, .. } | Fact::Schema { source, schema } = fact
-                    && query.devices.matches(source.device.as_str())
+                    && query.wants_device(source.device.as_str())
                     && query.schemas.matches(schema.name())
                 {
                     schemas.entry(schema.id()).or_insert_with(|| Arc::clone(schema));
@@ -119,11 +134,11 @@ impl Replay {
 
     /// The batches with events of `query`, in log order whatever the query's order is.
     pub fn batches<'a>(&'a self, query: &'a Query) -> Batches<'a> {
-        let device = |device: &DeviceName| query.devices.matches(device.as_str());
+        let device = |device: &DeviceName| query.wants_device(device.as_str());
         let schema = |schema: &Schema| query.schemas.matches(schema.name());
         let scan = Scan {
-            positions: None,
-            devices: (!query.devices.is_any()).then(|| Box::new(device) as _),
+            positions: (query.from_position > 0).then_some(query.from_position..u64::MAX),
+            devices: (!query.wants_every_device()).then(|| Box::new(device) as _),
             schemas: (!query.schemas.is_any()).then(|| Box::new(schema) as _),
             times: query.times.inclusive(),
             on_damage: query.on_damage,
@@ -137,7 +152,7 @@ impl Replay {
     pub(crate) fn ledger(&self, query: &Query) -> Result<Ledger, ReplayError> {
         let mut ledger = Ledger::default();
         self.reader.facts(&mut |fact| {
-            if query.devices.matches(fact.source().device.as_str()) {
+            if query.wants_device(fact.source().device.as_str()) {
                 ledger.apply(fact);
             }
         })?;

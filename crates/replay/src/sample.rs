@@ -7,7 +7,7 @@ use icecore_wire::{
     BatchBuilder, ColumnType, DeviceName, Digest, EncodeOptions, Epoch, Field, Schema, Value,
 };
 
-use crate::{EventTimes, Selection};
+use crate::{Query, Selection};
 
 pub(crate) fn source(device: &str, number: u32) -> Arc<Source> {
     let device: DeviceName = device.parse().unwrap();
@@ -59,5 +59,5 @@ pub(crate) fn selection(
         payload,
         compressed: false,
     };
-    Selection::decode(stored, EventTimes::default(), None).unwrap()
+    Selection::decode(stored, &Query::default(), None).unwrap()
 }

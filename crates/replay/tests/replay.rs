@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use icecore_log::{Appender, Committer, Encoder, HotLog, NewBatch, OnDamage, Options, RealDisk, Source};
-use icecore_replay::{Csv, EventTimes, Ndjson, Order, Query, Replay, ReplayError};
+use icecore_replay::{Csv, EventTimes, Followed, Ndjson, Order, Query, Replay, ReplayError};
 use icecore_wire::{BatchBuilder, ColumnType, Digest, EncodeOptions, Epoch, Field, Schema, Value};
 
 const RECEIVED: i64 = 1_700_000_000_000_000_000;
@@ -285,4 +285,47 @@ fn a_million_events_of_many_devices_are_the_same_in_both_orders() {
         *found.entry((time, device)).or_default() += 1;
     }
     assert_eq!(found, expected);
+}
+
+#[test]
+fn what_is_added_follows_what_was_there() {
+    let mut log = Log::new();
+    let schema = Arc::new(Schema::new("heat", 1, vec![Field::new("a", ColumnType::I64)]).unwrap());
+    let sources = ["wanted", "other"].map(|device| {
+        let device = device.parse().unwrap();
+        Arc::new(Source { device, epoch: Epoch::from_bytes([1; 16]), number: 0 })
+    });
+    let rows: Vec<_> = (0..4).map(|time| (time, vec![Value::I64(time)])).collect();
+    let add = |log: &mut Log, first_sequence| {
+        sources.iter().for_each(|source| log.batch(source, &schema, first_sequence, &rows));
+        log.commit();
+    };
+    add(&mut log, 0);
+    add(&mut log, 4);
+    let replay = Replay::open(log.data()).unwrap();
+    // From within the second batch of the device on.
+    let query = Query { devices: "wan*".parse().unwrap(), from_position: 10, ..Query::default() };
+    let mut positions = Vec::new();
+    let mut take = |selection: &icecore_replay::Selection| {
+        let took: Result<(), ()> = selection.for_each(|event| {
+            positions.push(event.position);
+            Ok(())
+        });
+        took.unwrap();
+    };
+    let mut batches = replay.batches(&query);
+    batches.by_ref().for_each(|selection| take(&selection.unwrap()));
+    let mut follow = batches.follow();
+    assert!(matches!(follow.next().unwrap(), Followed::Idle));
+    assert_eq!(follow.position(), 16);
+    add(&mut log, 8);
+    loop {
+        match follow.next().unwrap() {
+            Followed::Batch(selection) => take(&selection),
+            Followed::Other => {}
+            Followed::Idle => break,
+            Followed::Behind => panic!("the segment is there"),
+        }
+    }
+    assert_eq!(positions, [10, 11, 16, 17, 18, 19]);
 }

@@ -86,8 +86,10 @@ fn elsewhere(data: &Path, config: &Path) -> anyhow::Result<Option<Elsewhere>> {
 fn write(args: &ReplayArgs, replay: &Replay) -> Result<Option<Coverage>, ReplayError> {
     let query = Query {
         devices: args.device.clone(),
+        only: None,
         schemas: args.schema.clone(),
         times: EventTimes { from: args.from, to: args.to },
+        from_position: 0,
         order: match args.order {
             ReplayOrder::Log => Order::Log,
             ReplayOrder::Time => Order::Time,

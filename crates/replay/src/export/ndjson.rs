@@ -36,6 +36,12 @@ use crate::{Event, ReplayError};
 #[derive(Debug)]
 pub struct Ndjson<W> {
     output: Output<W>,
+    events: EventJson,
+}
+
+/// Writes single events as [`Ndjson`] does.
+#[derive(Debug, Default)]
+pub struct EventJson {
     /// The escaped `"schema":…,"version":…,"fields":{` and field names of the schemas met so far.
     schemas: HashMap<SchemaId, SchemaText>,
     source: SourceText,
@@ -62,20 +68,24 @@ struct SourceText {
 impl<W: Write> Ndjson<W> {
     /// A sink that writes to `out`, in large pieces.
     pub fn new(out: W) -> Self {
-        Self {
-            output: Output::new(out),
-            schemas: HashMap::new(),
-            source: SourceText::default(),
-            event_time: TimeText::default(),
-            received_time: TimeText::default(),
-            field_time: TimeText::default(),
-        }
+        Self { output: Output::new(out), events: EventJson::default() }
     }
 }
 
 impl<W: Write> Sink for Ndjson<W> {
     fn event(&mut self, event: &Event<'_>) -> Result<(), ReplayError> {
-        let text = &mut self.output.buffer;
+        self.events.push(&mut self.output.buffer, event);
+        self.output.end_line()
+    }
+
+    fn finish(&mut self) -> Result<(), ReplayError> {
+        self.output.flush()
+    }
+}
+
+impl EventJson {
+    /// Appends the object of `event` to `text`, without a line feed.
+    pub fn push(&mut self, text: &mut Vec<u8>, event: &Event<'_>) {
         text.extend_from_slice(self.source.of(event.source));
         push_integer(text, event.sequence);
         text.extend_from_slice(b",\"position\":");
@@ -93,11 +103,6 @@ impl<W: Write> Sink for Ndjson<W> {
             push_value(text, value, &mut self.field_time);
         }
         text.extend_from_slice(b"}}");
-        self.output.end_line()
-    }
-
-    fn finish(&mut self) -> Result<(), ReplayError> {
-        self.output.flush()
     }
 }
 
