@@ -56,6 +56,8 @@ pub(crate) enum Command {
     /// Schemas: their files, and what devices have sent.
     #[command(subcommand)]
     Schemas(SchemasCommand),
+    /// Print events as they become durable, from the running server.
+    Tail(TailArgs),
     /// Retention policies: what they apply to, what they would do, and which apply.
     #[command(subcommand)]
     Retention(RetentionCommand),
@@ -276,6 +278,31 @@ pub(crate) enum SchemasCommand {
     },
     /// List every version that is declared or stored, and what its events read as.
     List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TailArgs {
+    /// Only devices matching this glob; `*` crosses `/`.
+    #[arg(long, value_name = "GLOB", default_value = "*")]
+    pub(crate) device: String,
+
+    /// Only schemas whose name matches this glob.
+    #[arg(long, value_name = "GLOB", default_value = "*")]
+    pub(crate) schema: String,
+
+    /// Where to begin: `now`, `start`, or behind an event that was seen: its position, or TERM:POSITION.
+    #[arg(long, value_name = "PLACE", default_value = "now")]
+    pub(crate) from: String,
+
+    /// `human`: a line an event; `ndjson`: every attribute of every event.
+    #[arg(long, value_enum, default_value_t = TailFormat::Human)]
+    pub(crate) format: TailFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TailFormat {
+    Human,
+    Ndjson,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -28,6 +28,7 @@ mod serve;
 mod status;
 mod stores;
 mod table;
+mod tail;
 mod tiers;
 
 use std::io::{self, ErrorKind};
@@ -78,6 +79,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Send(args) => send::run(args, &mut out()),
         Command::Replay(args) => replay::run(args, &cli.config),
         Command::Schemas(command) => schemas::run(command, &config()?, &mut out()),
+        Command::Tail(args) => tail::run(args, &config()?, &mut out()),
         Command::Retention(command) => retention::run(command, &config()?, &mut out()),
         Command::Segments(SegmentsCommand::Verify(args)) if args.store.is_some() => {
             segments::verify_store(args, &mut out())

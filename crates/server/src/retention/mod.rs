@@ -9,6 +9,7 @@ use std::io::Write;
 
 use crate::cli::RetentionCommand;
 use crate::config::Config;
+pub(crate) use plan::plan_by_policies;
 
 /// Runs one of the commands.
 pub(crate) fn run(command: &RetentionCommand, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {

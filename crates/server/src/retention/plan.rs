@@ -28,16 +28,7 @@ pub(super) fn run(args: &PlanArgs, config: &Config, out: &mut impl Write) -> any
     let policies = proposed.as_ref().unwrap_or(&in_force.policies);
     let mut books = books(&view, policies, proposed.is_some().then_some(&labels))?;
     let now = instant::now();
-    let moment = Moment {
-        now: args.at.unwrap_or(now),
-        free: disk::free(&config.data.dir)?,
-        off_peak: config.tier.off_peak,
-        suspended: match view.deletions() {
-            Deletions::On => None,
-            Deletions::Off { reason } => Some(reason.clone()),
-        },
-        unreachable: Vec::new(),
-    };
+    let moment = moment(&view, config, args.at.unwrap_or(now))?;
     match args.days {
         Some(days) => {
             let arrivals = books.recent_arrivals(now, MEASURED_DAYS);
@@ -62,6 +53,27 @@ pub(super) fn run(args: &PlanArgs, config: &Config, out: &mut impl Write) -> any
         tell_changes(&view, &in_force, proposed, &labels, now, out)?;
     }
     Ok(())
+}
+
+/// The plan of now, or so many days ahead, by the policies that apply.
+pub(crate) fn plan_by_policies(view: &View, config: &Config, days: Option<u32>) -> anyhow::Result<Value> {
+    let in_force = InForce::of(view)?;
+    let mut books = books(view, &in_force.policies, None)?;
+    let now = instant::now();
+    let moment = moment(view, config, now)?;
+    let Some(days) = days else { return Ok(plan_as_json(&books.plan(&moment), now)) };
+    let arrivals = books.recent_arrivals(now, MEASURED_DAYS);
+    Ok(rehearsal_as_json(&books.rehearse(&moment, days, &prices(config), &arrivals)?))
+}
+
+/// What a plan for this time goes by.
+fn moment(view: &View, config: &Config, now: i64) -> anyhow::Result<Moment> {
+    let suspended = match view.deletions() {
+        Deletions::On => None,
+        Deletions::Off { reason } => Some(reason.clone()),
+    };
+    let (free, off_peak) = (disk::free(&config.data.dir)?, config.tier.off_peak);
+    Ok(Moment { now, free, off_peak, suspended, unreachable: Vec::new() })
 }
 
 /// The segments, with shares by `policies`; `labels` where those of the catalog are by others.

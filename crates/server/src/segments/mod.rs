@@ -96,6 +96,6 @@ fn open(id: SegmentId, known: Option<&Known>, config: &Config) -> anyhow::Result
 }
 
 /// A root as people write it.
-fn hex(root: [u8; 32]) -> String {
+pub(crate) fn hex(root: [u8; 32]) -> String {
     blake3::Hash::from_bytes(root).to_hex().to_string()
 }

@@ -1,6 +1,7 @@
-//! The HTTP side: `/healthz`, `/readyz` and `/metrics`, on a thread and runtime of its own.
+//! The HTTP side: `/healthz`, `/readyz`, `/metrics` and the [API](super::api), on a thread and runtime of its own.
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +13,10 @@ use axum::routing::get;
 use icecore_ingest::Health;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::sync::watch;
-use tracing::error;
+use tracing::{error, warn};
+
+use super::NICENESS;
+use super::api::{self, Api};
 
 /// Bounds of every histogram of seconds: from a tenth of an fsync of an idle disk to a stall.
 const SECONDS_BUCKETS: [f64; 12] =
@@ -40,9 +44,11 @@ pub(super) fn install_metrics() -> anyhow::Result<PrometheusHandle> {
         .context("cannot record metrics")
 }
 
-/// Listens on `address` and serves until the process ends; returns the address, of which port 0 has become a real one.
+/// Listens on `address` and serves until the process ends; returns the address, of which port 0 has become a real one. The API
+/// is served where there is one.
 pub(super) fn start(
     address: SocketAddr,
+    api: Option<Arc<Api>>,
     metrics: PrometheusHandle,
     health: watch::Receiver<Health>,
     stage: watch::Receiver<Stage>,
@@ -50,8 +56,24 @@ pub(super) fn start(
     let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on TCP {address}"))?;
     let bound = listener.local_addr()?;
     listener.set_nonblocking(true)?;
-    let router = router(metrics.clone(), health, stage);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // What is dropped with a task must not be the last of it: it waits for requests of its own.
+    let kept = api.clone();
+    let api = match api {
+        Some(api) => api::router(api),
+        None => {
+            warn!(
+                http = %bound,
+                "the API is not served: it has no tokens yet, and others could reach it at this address"
+            );
+            api::refusal(bound)
+        }
+    };
+    let router = router(metrics.clone(), health, stage).nest("/v1", api);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(api::READERS)
+        .on_thread_start(behind_ingestion)
+        .build()?;
     let serve = async move {
         tokio::spawn(upkeep(metrics));
         axum::serve(tokio::net::TcpListener::from_std(listener)?, router).await
@@ -60,9 +82,17 @@ pub(super) fn start(
         if let Err(problem) = runtime.block_on(serve) {
             error!(%problem, "HTTP stopped");
         }
+        drop(kept);
     };
     thread::Builder::new().name("http".to_owned()).spawn(run).context("cannot start the HTTP thread")?;
     Ok(bound)
+}
+
+/// Of the threads that read for the API.
+fn behind_ingestion() {
+    if let Err(error) = rustix::process::nice(NICENESS) {
+        warn!(%error, "the API reads at the usual priority");
+    }
 }
 
 fn router(

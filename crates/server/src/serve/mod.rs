@@ -3,6 +3,7 @@
 //! QUIC runs on a runtime of one thread, this one; the log's writer has threads of its own; HTTP has a thread and a
 //! runtime of its own, so that a scrape never takes a turn of ingestion's.
 
+mod api;
 mod classes;
 mod http;
 mod sealing;
@@ -30,6 +31,7 @@ use crate::cli::ServeArgs;
 use crate::config::{Config, Limits, SchemaMode, Tls};
 use crate::tiers::InForce;
 use crate::{decisions, stores};
+use api::Api;
 use classes::Classes;
 use http::Stage;
 use sealing::SealThread;
@@ -54,6 +56,7 @@ pub(crate) fn run(args: &ServeArgs, config: &Config) -> anyhow::Result<()> {
         Writer::start(&config.data.dir, writer_options(args, config)?).map_err(with_way_out)?;
     tell_recovery(writer.recovery());
     let tiers = Tiers::start(config, &registry, &writer)?;
+    let api = tiers.api(config, &writer)?;
     let sealing = SealThread::start(writer.sealer(), Arc::clone(&tiers.classes), config.seal.clone())?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -63,7 +66,7 @@ pub(crate) fn run(args: &ServeArgs, config: &Config) -> anyhow::Result<()> {
         let mut hangup = signal(SignalKind::hangup()).context("cannot catch signals")?;
         let ingest = Ingest::start(&ingest_options(config)?, Arc::clone(&registry), handle)?;
         let (stage, stages) = watch::channel(Stage::Ready);
-        let http = http::start(config.listen.http, metrics, writer.health(), stages)?;
+        let http = http::start(config.listen.http, api, metrics, writer.health(), stages)?;
         info!(
             quic = %ingest.local_addr(),
             http = %http,
@@ -120,6 +123,15 @@ impl Tiers {
             Worker::new(Arc::clone(&catalog), stores.into_values(), &sealer, &config.data.dir, waiting);
         Tiering::new(worker, Arc::clone(registry), config).start(writer.written_bytes())?;
         Ok(Self { catalog, registry: Arc::clone(registry), classes })
+    }
+
+    /// What programs read over HTTP, where only this machine reaches it: there are no tokens yet.
+    fn api(&self, config: &Config, writer: &Writer) -> anyhow::Result<Option<Arc<Api>>> {
+        if !config.listen.http.ip().is_loopback() {
+            return Ok(None);
+        }
+        let (registry, catalog) = (Arc::clone(&self.registry), Arc::clone(&self.catalog));
+        Ok(Some(Arc::new(Api::new(config, registry, catalog, writer.health())?)))
     }
 
     /// Takes the policy file up again whenever the process is told to hang up.

@@ -182,11 +182,25 @@ impl Server {
 
     /// What a GET of `path` answers, head and body.
     pub(crate) fn get(&self, path: &str) -> String {
+        self.request(&format!("GET {path} HTTP/1.0\r\n\r\n"))
+    }
+
+    /// What a whole request is answered, head and body.
+    pub(crate) fn request(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.http).unwrap();
-        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
         let mut response = String::new();
         stream.read_to_string(&mut response).unwrap();
         response
+    }
+
+    /// The first line of the answer to a GET of `path`, whose body may never end.
+    pub(crate) fn get_head(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.http).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        line
     }
 
     /// Waits until it has taken this many events into the log since its start.

@@ -7,6 +7,7 @@ mod harness;
 mod s3;
 mod table;
 
+mod api;
 mod cold_replay;
 mod configuration;
 mod crash_device;

@@ -1,7 +1,7 @@
 //! Reading a catalog: one consistent state of it, beside whoever writes.
 
 use std::fmt;
-use std::ops::RangeBounds;
+use std::ops::{Bound, RangeBounds};
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
@@ -64,7 +64,19 @@ impl View {
     /// # Errors
     /// When the database cannot be read; each row may fail on its own.
     pub fn segments(&self) -> Result<impl Iterator<Item = Result<Entry, CatalogError>> + '_, CatalogError> {
-        Ok(self.segments.iter()?.map(|row| {
+        self.segments_behind(None)
+    }
+
+    /// Every live segment behind this one, by name.
+    ///
+    /// # Errors
+    /// As [`View::segments`].
+    pub fn segments_behind(
+        &self,
+        segment: Option<SegmentId>,
+    ) -> Result<impl Iterator<Item = Result<Entry, CatalogError>> + '_, CatalogError> {
+        let from = segment.map_or(Bound::Unbounded, |segment| Bound::Excluded(key(segment)));
+        Ok(self.segments.range((from, Bound::Unbounded))?.map(|row| {
             let (key, row) = row?;
             decode("segments", &key.value(), row.value())
         }))
