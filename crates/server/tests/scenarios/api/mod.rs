@@ -2,6 +2,7 @@
 
 mod devices;
 mod events;
+mod open_api;
 mod refusals;
 mod segments;
 mod tail;
