@@ -1,7 +1,7 @@
 //! The HTTP API, under `/v1`: what is stored, read by programs.
 //!
-//! Handlers take their [parameters](parameters), do what reads the disk in the [pool](pool), and answer with JSON, or with a
-//! [problem](problem). `openapi.json` says the same to clients; `docs/http.md` to people.
+//! Handlers take their [parameters], do what reads the disk in the [pool], and answer with JSON, or with a [problem].
+//! `openapi.json` says the same to clients; `docs/http.md` to people.
 //!
 //! There are no tokens yet, so the API is served on loopback addresses only, and to requests that name one: a web page that
 //! points a name of its own at this machine gets nothing.
