@@ -4,6 +4,7 @@
 //! file, which is derived from the segment and built again when it is missing or damaged.
 
 mod file;
+mod sealed_ranges;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use icecore_wire::{DeviceName, Digest, Epoch, Schema, SchemaId};
 use crate::record::{Record, Source};
 
 pub(crate) use file::{DirectoryFile, Extent};
+pub(crate) use sealed_ranges::SealedRanges;
 pub(crate) use stored::StoredDirectories;
 
 /// What the log knows of a stored batch without reading it.

@@ -51,6 +51,12 @@ pub enum LogError {
         /// From its first event's position to behind its last one's.
         positions: Range<u64>,
     },
+    /// The batches of a sealed segment cannot be looked up any more: its events were deleted, and its last part was lost as well.
+    #[error("sealed segment {id} was deleted, and nothing is left of it to compare batches with")]
+    Forgotten {
+        /// The segment.
+        id: SegmentId,
+    },
     /// Whether a manifest was written is not known: its sync failed, and a sync is never retried.
     #[error("the log takes no more seals after an earlier failure; open it again")]
     SealsPoisoned,

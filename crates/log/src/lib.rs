@@ -43,7 +43,7 @@ pub use reader::{
     AbsentSegment, DeviceFilter, Followed, Follower, LogReader, OnAbsent, OnDamage, Records, Scan,
 };
 pub use record::{DroppedRange, Fact, Record, RefusedBatch, Source, StoredBatch};
-pub use seal::{Classify, FinishedSegment, Pace, SealPlan, Sealer, Sealing};
+pub use seal::{Classify, FinishedSegment, Pace, SealPlan, Sealer, Sealing, forget_tail, keep_tail};
 pub use sealed_store::Elsewhere;
 pub use segment_id::{InvalidSegmentId, SegmentId};
 pub use watermark::Watermark;

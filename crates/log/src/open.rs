@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::appender::{Appender, Start};
 use crate::block::{Chain, Encoder};
 use crate::committer::{ActiveSegment, Committer, CommitterParts, Progress};
-use crate::directory::{DirectoryFile, Extent, StoredDirectories};
+use crate::directory::{DirectoryFile, Extent, SealedRanges, StoredDirectories};
 use crate::disk::{Access, Disk, DiskLock};
 use crate::error::{Damage, LogError};
 use crate::log_id;
@@ -121,6 +121,7 @@ struct Opening {
     watermark: Option<Watermark>,
     /// The sealed part of the log.
     history: History,
+    ranges: SealedRanges,
     sealed: Option<SealedEnd>,
     /// The hot segments that count, oldest first.
     segments: Vec<SegmentHeader>,
@@ -150,6 +151,7 @@ impl Opening {
             newest_number: sealed.map(|end| end.hot_segment),
             sealed,
             history,
+            ranges: SealedRanges::default(),
             segments: Vec::new(),
             superseded: Vec::new(),
             accepted: Vec::new(),
@@ -208,7 +210,10 @@ impl Opening {
                 continue;
             }
             match manifest::read_facts(&*self.disk, &self.layout, manifest.number) {
-                Ok(facts) => self.facts += facts.tell(fold),
+                Ok(facts) => {
+                    self.facts += facts.tell(fold);
+                    self.ranges.learn(manifest.number, &facts);
+                }
                 Err(LogError::Damaged(damage)) => self.accept(vec![*damage])?,
                 Err(error) => return Err(error),
             }
@@ -376,7 +381,7 @@ impl Opening {
     }
 
     fn appender(
-        &self,
+        &mut self,
         header: &SegmentHeader,
         tail: Option<&ScannedSegment>,
         progress: &Arc<Progress>,
@@ -385,9 +390,10 @@ impl Opening {
         let keeps_tail = tail.is_some_and(|tail| !tail.extent.blocks.is_empty());
         let kept = self.segments.len() - usize::from(tail.is_some() && !keeps_tail);
         let finished = self.segments[..kept].iter().map(|header| header.number);
-        let mut stored =
-            StoredDirectories::new(SealedStore::local(Arc::clone(&self.disk), self.layout.clone()));
-        stored.add_parts(self.history.parts());
+        let mut sealed = std::mem::take(&mut self.ranges);
+        sealed.add_parts(self.history.parts());
+        let store = SealedStore::local(Arc::clone(&self.disk), self.layout.clone());
+        let mut stored = StoredDirectories::new(store, sealed);
         finished.for_each(|number| stored.add(number));
         let start = Start {
             segment: header.number,

@@ -29,6 +29,7 @@ use crate::segment::{LogId, SegmentHeader};
 use crate::segment_id::SegmentId;
 
 pub(crate) use sweep::{Leftovers, finish_interrupted};
+pub use tail::{forget_tail, keep_tail};
 
 /// Names the retention class of a batch: by its schema, its device and its received time, in nanoseconds since the Unix
 /// epoch.

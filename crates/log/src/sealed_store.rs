@@ -51,6 +51,9 @@ impl SealedStore {
     }
 
     /// Opens a segment for looking up batches: what is kept of one that is elsewhere will do.
+    ///
+    /// # Errors
+    /// [`LogError::Forgotten`] if it is known that nothing is left of it.
     pub(crate) fn open_for_lookup(&self, segment: &CurrentSegment) -> Result<SealedSegment, LogError> {
         let path = self.layout.sealed(segment.id);
         if let Some(file) = self.open_file(&path)? {
@@ -58,6 +61,9 @@ impl SealedStore {
         }
         let tail = self.layout.sealed_tail(segment.id);
         match self.open_file(&tail)? {
+            Some(file) if file.len().map_err(LogError::io("read the length of", &tail))? == 0 => {
+                Err(LogError::Forgotten { id: segment.id })
+            }
             Some(file) => open_checked(Arc::new(Tail { file, whole: segment.child.bytes }), segment, tail),
             None => Err(absent(segment)),
         }

@@ -248,6 +248,12 @@ impl Core {
         let range = batch.range();
         let stored = match self.appender.find_batch(&from.device, &from.epoch, batch.first_sequence) {
             Ok(stored) => stored,
+            Err(error @ LogError::Forgotten { .. }) if self.is_stored(&from, &range) => {
+                tracing::warn!(%error, device = %from.device, "a batch counts as a resend by its sequences alone");
+                self.answer_when_durable(from, Reply::Durable(range));
+                return Decision::Duplicate;
+            }
+            Err(LogError::Forgotten { .. }) => None,
             Err(e) => {
                 tracing::error!(error = %e, device = %from.device, "cannot tell whether a batch is a resend");
                 let message = "the server cannot read its log to compare the batch".to_owned();
@@ -273,6 +279,16 @@ impl Core {
                 self.refuse(from, InvalidBatch { range, code, message, payload: batch.payload })
             }
         }
+    }
+
+    /// Whether all of these sequences are stored.
+    fn is_stored(&self, from: &Attachment, range: &Range<u64>) -> bool {
+        let epoch = self.ledger.resolve(&from.device, &from.epoch);
+        let mut left = SequenceRanges::from(range.clone());
+        epoch.is_some_and(|epoch| {
+            left.remove_all(epoch.stored());
+            left.is_empty()
+        })
     }
 
     /// Refuses a batch for good. The refusal is recorded for those of its sequences that are neither stored

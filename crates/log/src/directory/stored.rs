@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use icecore_wire::{DeviceName, Epoch};
 
-use super::{BatchEntry, DirectoryFile};
+use super::sealed_ranges::Candidates;
+use super::{BatchEntry, DirectoryFile, SealedRanges};
 use crate::error::LogError;
-use crate::manifest::{CurrentSegment, Manifest, SealedPart};
+use crate::manifest::Manifest;
 use crate::recovery::rebuild_directory;
 use crate::seal::Seals;
 use crate::sealed::SealedSegment;
@@ -21,8 +22,7 @@ const MAX_OPEN: usize = 64;
 /// The directories of all finished segments.
 pub(crate) struct StoredDirectories {
     store: SealedStore,
-    /// Sealed segments that count, oldest first.
-    sealed: Vec<CurrentSegment>,
+    sealed: SealedRanges,
     /// Hot segments that are not sealed, oldest first.
     hot: Vec<u64>,
     /// Least recently used first.
@@ -43,14 +43,9 @@ enum Open {
 }
 
 impl StoredDirectories {
-    pub(crate) fn new(store: SealedStore) -> Self {
-        Self { store, sealed: Vec::new(), hot: Vec::new(), open: Vec::new() }
-    }
-
-    /// Adds what was sealed, in log order.
-    pub(crate) fn add_parts(&mut self, parts: Vec<SealedPart>) {
-        self.sealed.extend(parts.into_iter().flat_map(|part| part.segments));
-        self.sealed.sort_by_key(|segment| segment.id);
+    /// With what is sealed, and no hot segments yet.
+    pub(crate) fn new(store: SealedStore, sealed: SealedRanges) -> Self {
+        Self { store, sealed, hot: Vec::new(), open: Vec::new() }
     }
 
     /// A newer hot segment is finished and its directory is written.
@@ -87,14 +82,10 @@ impl StoredDirectories {
         if let Some(last) = manifest.last_hot_source() {
             self.hot.retain(|segment| *segment > last);
         }
-        for replaced in manifest.replaced() {
-            self.sealed.retain(|segment| segment.id != replaced);
-        }
-        self.sealed
-            .extend(manifest.segments().map(|(id, child)| CurrentSegment { id, child: child.clone() }));
+        self.sealed.sealed(manifest);
         let Self { sealed, hot, open, .. } = self;
         open.retain(|(place, _)| match place {
-            Place::Sealed(id) => sealed.binary_search_by_key(id, |segment| segment.id).is_ok(),
+            Place::Sealed(id) => sealed.get(*id).is_some(),
             Place::Hot(segment) => hot.contains(segment),
         });
     }
@@ -105,8 +96,30 @@ impl StoredDirectories {
         epoch: &Epoch,
         first_sequence: u64,
     ) -> Result<Option<BatchEntry>, LogError> {
+        let batch = (device, epoch, first_sequence);
+        let Candidates { segments, unread } = self.sealed.candidates(device, epoch, first_sequence);
         let mut absent = None;
-        for place in self.search_order() {
+        if let Some(entry) = self.find_among(&self.search_order(&segments), batch, &mut absent)? {
+            return Ok(Some(entry));
+        }
+        for manifest in unread {
+            let segments = self.sealed.read(&self.store, manifest, batch)?;
+            let places: Vec<Place> = segments.into_iter().map(Place::Sealed).collect();
+            if let Some(entry) = self.find_among(&places, batch, &mut absent)? {
+                return Ok(Some(entry));
+            }
+        }
+        absent.map_or(Ok(None), Err)
+    }
+
+    /// Looks through `places` in turn. Of those that are not there, `absent` keeps one.
+    fn find_among(
+        &mut self,
+        places: &[Place],
+        (device, epoch, first_sequence): (&DeviceName, &Epoch, u64),
+        absent: &mut Option<LogError>,
+    ) -> Result<Option<BatchEntry>, LogError> {
+        for &place in places {
             let found = match self.directory(place) {
                 Ok(Open::Sealed(segment)) => segment.find(device, epoch, first_sequence),
                 Ok(Open::Hot(directory)) => match (directory.find(device, epoch, first_sequence), place) {
@@ -115,8 +128,13 @@ impl StoredDirectories {
                     }
                     (found, _) => found,
                 },
-                Err(error @ LogError::Absent { .. }) => {
+                Err(error @ LogError::Forgotten { .. }) => {
                     absent.get_or_insert(error);
+                    continue;
+                }
+                // Once it is there again, it may tell.
+                Err(error @ LogError::Absent { .. }) => {
+                    *absent = Some(error);
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -125,13 +143,13 @@ impl StoredDirectories {
                 return Ok(Some(entry));
             }
         }
-        absent.map_or(Ok(None), Err)
+        Ok(None)
     }
 
     /// Where something was found last, and after that; then newest first. Who sends a file again asks for its batches
     /// in order.
-    fn search_order(&self) -> Vec<Place> {
-        let sealed = self.sealed.iter().map(|segment| Place::Sealed(segment.id));
+    fn search_order(&self, sealed: &[SegmentId]) -> Vec<Place> {
+        let sealed = sealed.iter().copied().map(Place::Sealed);
         let places: Vec<Place> = sealed.chain(self.hot.iter().copied().map(Place::Hot)).collect();
         let last = self.open.last().map(|(place, _)| *place);
         let near: Vec<Place> = places.iter().filter(|place| Some(**place) >= last).take(2).copied().collect();
@@ -147,8 +165,7 @@ impl StoredDirectories {
         }
         match place {
             Place::Sealed(id) => {
-                let index = self.sealed.binary_search_by_key(&id, |segment| segment.id);
-                let segment = &self.sealed[index.expect("only what is listed is searched")];
+                let segment = self.sealed.get(id).expect("only what is listed is searched");
                 let open = self.store.open_for_lookup(segment)?;
                 Ok(self.keep_open(place, Open::Sealed(open)))
             }

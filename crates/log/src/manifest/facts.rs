@@ -1,7 +1,7 @@
 //! What the sources of a seal said, without their events.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -117,6 +117,17 @@ impl SealedFacts {
             told += 1;
         }
         told
+    }
+
+    /// The stored sequences of every source.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = (&Source, Range<u64>)> {
+        self.sources.iter().flat_map(|facts| facts.stored.iter().map(|range| (&*facts.source, range)))
+    }
+
+    /// Whether a sequence of a source is stored.
+    pub(crate) fn holds(&self, device: &DeviceName, epoch: &Epoch, sequence: u64) -> bool {
+        let of = self.ranges().filter(|(source, _)| source.device == *device && source.epoch == *epoch);
+        of.map(|(_, range)| range).any(|range| range.contains(&sequence))
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {

@@ -1,4 +1,6 @@
-//! Letting go of a sealed segment's pages when others keep them.
+//! Tails: what is kept of a sealed segment whose pages are elsewhere, or deleted.
+
+use std::path::Path;
 
 use super::{Sealer, sweep};
 use crate::disk::{Access, Disk};
@@ -6,7 +8,7 @@ use crate::error::LogError;
 use crate::manifest::CurrentSegment;
 use crate::sealed::SealedSegment;
 use crate::sealed_store::SealedStore;
-use crate::segment::unfinished;
+use crate::segment::{Layout, unfinished};
 use crate::segment_id::SegmentId;
 
 /// Bytes copied at once.
@@ -39,6 +41,61 @@ impl Sealer {
         sweep::remove(&**disk, &from)?;
         Ok(start)
     }
+}
+
+/// Keeps what is needed to look up batches of `segment`, which is elsewhere, in the data directory `data`: what
+/// [`Sealer::drop_pages`] leaves of one that was here. For a data directory that is made anew.
+///
+/// # Errors
+/// When the segment cannot be read, or the disk refuses.
+pub fn keep_tail(
+    disk: &dyn Disk,
+    data: &Path,
+    id: SegmentId,
+    segment: &SealedSegment,
+) -> Result<(), LogError> {
+    let mut at = segment.tail_start();
+    write_tail(disk, data, id, |write| {
+        while at < segment.bytes() {
+            let step = STEP.min(segment.bytes() - at);
+            write(&segment.read(at, step as usize)?)?;
+            at += step;
+        }
+        Ok(())
+    })
+}
+
+/// Puts on record that the batches of a segment cannot be looked up any more: it was deleted, and its tail is lost. A batch
+/// of it that comes again is known by its sequences alone.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn forget_tail(disk: &dyn Disk, data: &Path, id: SegmentId) -> Result<(), LogError> {
+    write_tail(disk, data, id, |_| Ok(()))
+}
+
+type Write<'w> = dyn FnMut(&[u8]) -> Result<(), LogError> + 'w;
+
+fn write_tail(
+    disk: &dyn Disk,
+    data: &Path,
+    id: SegmentId,
+    content: impl FnOnce(&mut Write<'_>) -> Result<(), LogError>,
+) -> Result<(), LogError> {
+    let layout = Layout::new(data);
+    disk.create_dir(&layout.sealed).map_err(LogError::io("create", &layout.sealed))?;
+    let tail = layout.sealed_tail(id);
+    let unfinished = unfinished(&tail);
+    let file = disk.open(&unfinished, Access::Truncate).map_err(LogError::io("create", &unfinished))?;
+    let mut at = 0;
+    content(&mut |bytes| {
+        file.write_at(bytes, at).map_err(LogError::io("write", &unfinished))?;
+        at += bytes.len() as u64;
+        Ok(())
+    })?;
+    file.sync().map_err(LogError::io("sync", &unfinished))?;
+    disk.rename(&unfinished, &tail).map_err(LogError::io("rename", &unfinished))?;
+    disk.sync_dir(&layout.sealed).map_err(LogError::io("sync", &layout.sealed))
 }
 
 /// Copies a part of a file into another one by the book.

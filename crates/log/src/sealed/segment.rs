@@ -101,6 +101,16 @@ impl SealedSegment {
         self.footer.directory.groups.first().map_or(self.file.len, |group| group.offset)
     }
 
+    /// Bytes of the whole file.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.file.len
+    }
+
+    /// Bytes of the file as they are.
+    pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>, LogError> {
+        self.file.read(offset, len)
+    }
+
     /// Finds the batch that begins exactly at `first_sequence`, reading a few pages of the batch directory.
     ///
     /// # Errors

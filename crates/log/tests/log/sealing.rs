@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use icecore_log::disk::{Access, SimDisk};
-use icecore_log::sealed::ReadAt;
+use icecore_log::sealed::{ReadAt, SealedSegment};
 use icecore_log::{
     Disk, DiskFile, Fact, HotLog, LogError, LogReader, Manifest, OnAbsent, OnDamage, Options, Record, Scan,
-    SealPlan, Sealing, SegmentId, Source,
+    SealPlan, Sealing, SegmentId, Source, forget_tail, keep_tail,
 };
 use icecore_wire::Schema;
 
@@ -262,6 +262,55 @@ fn what_is_not_here_is_said_and_can_be_read_elsewhere() {
     assert_eq!(sealer.manifests(1), [manifest]);
     assert_eq!(sealer.manifests(2), []);
     assert_eq!(contents(&disk), expected, "split, it is here again");
+}
+
+#[test]
+fn only_segments_that_may_hold_a_batch_are_asked_for_it() {
+    for reopen in [false, true] {
+        let (_, disk, mut log, sources) = log();
+        let first = done(seal(&log, 20 << 10).unwrap());
+        done(seal(&log, u64::MAX).unwrap());
+        if reopen {
+            drop(log);
+            log = Log::open(&disk, Path::new(DATA)).unwrap();
+        }
+        let lost = |id: SegmentId| Path::new(DATA).join(format!("sealed/{id}.ice"));
+        let file = |id| disk.open(&lost(id), Access::Read).unwrap();
+        let files: Vec<_> = first.segments().map(|(id, _)| (id, file(id))).collect();
+        files.iter().for_each(|(id, _)| disk.remove(&lost(*id)).unwrap());
+
+        for source in &sources {
+            let mut find = |first| log.appender.find_batch(&source.device, &source.epoch, first);
+            assert!(find(550).unwrap().is_some(), "what is in other segments");
+            assert_eq!(find(555).unwrap(), None);
+            assert_eq!(find(600).unwrap(), None, "what was never stored");
+            let absent = find(0).unwrap_err();
+            assert!(matches!(absent, LogError::Absent { .. }), "{absent}");
+        }
+        for (id, file) in files {
+            let segment = SealedSegment::open(Arc::new(file), lost(id)).unwrap();
+            keep_tail(&*disk, Path::new(DATA), id, &segment).unwrap();
+        }
+        for source in &sources {
+            let mut find = |first| log.appender.find_batch(&source.device, &source.epoch, first);
+            assert_eq!(find(0).unwrap().unwrap().position, u64::from(source.number) * 10, "by its tail");
+            assert_eq!(find(5).unwrap(), None);
+        }
+    }
+}
+
+#[test]
+fn what_was_deleted_and_forgotten_is_said_to_be() {
+    let (_, disk, mut log, sources) = log();
+    let manifest = done(seal(&log, 20 << 10).unwrap());
+    for (id, _) in manifest.segments() {
+        disk.remove(&Path::new(DATA).join(format!("sealed/{id}.ice"))).unwrap();
+        forget_tail(&*disk, Path::new(DATA), id).unwrap();
+    }
+    let (device, epoch) = (&sources[0].device, &sources[0].epoch);
+    let error = log.appender.find_batch(device, epoch, 0).unwrap_err();
+    assert!(matches!(error, LogError::Forgotten { .. }), "{error}");
+    assert!(log.appender.find_batch(device, epoch, 590).unwrap().is_some());
 }
 
 #[test]

@@ -16,6 +16,7 @@ use icecore_tier::segment::Content;
 use icecore_tier::store::{Listed, Store, Waiting};
 use icecore_tier::worker::contents;
 
+use super::tails;
 use crate::config::{Config, RETENTION};
 use crate::device::registry;
 use crate::segments::open_local;
@@ -48,7 +49,8 @@ pub(super) fn run(config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
     let found = Finder::look(config, &stores, &waiting, &labels)?.found(reader.manifests())?;
     let sharing = |bytes, contents: &[Content]| tiers::shares(&policies, &labels, bytes, contents);
     let (catalog, rebuilt) = rebuild.build(data, &found, &sharing)?;
-    tell(catalog.view()?.count()?, &rebuilt, out)
+    tell(catalog.view()?.count()?, &rebuilt, out)?;
+    tails::take(&catalog, config, &stores, &waiting)
 }
 
 /// The lock of the data directory, without which no server starts.

@@ -1,5 +1,7 @@
+use std::ops::ControlFlow;
+
 use icecore_log::disk::{Crash, SimDisk};
-use icecore_log::{CommitError, Encoder};
+use icecore_log::{CommitError, Encoder, SealPlan, Sealing, forget_tail};
 use icecore_wire::limits::MAX_RANGES;
 use icecore_wire::{
     Batch, Column, ColumnData, ColumnType, DeviceName, EncodeOptions, Epoch, Field, Payload, Schema, encode,
@@ -135,6 +137,30 @@ fn a_resend_is_acked_once_the_original_is_durable_and_stored_once() {
     assert!(matches!(bench.batch(&pump, 0, &[1, 2]), Decision::Duplicate), "after a restart");
     assert_eq!(bench.answers(), ["pump durable 0..2"]);
     assert_eq!(bench.core.durable_position(), 2);
+}
+
+#[test]
+fn a_resend_of_what_was_deleted_and_forgotten_is_known_by_its_sequences() {
+    let mut bench = Bench::new();
+    let pump = attachment("pump", 1);
+    bench.batch(&pump, 0, &[1, 2]);
+    bench.cut_and_commit();
+    let mut bench = bench.restart();
+    bench.cut_and_commit();
+    let mut bench = bench.restart();
+    let (mut pace, class) = (|_| ControlFlow::Continue(()), Arc::<str>::from("all"));
+    let classify = |_: &Schema, _: &DeviceName, _| Arc::clone(&class);
+    let plan = SealPlan { hot_bytes: u64::MAX, classify: &classify, pace: &mut pace, now: 0 };
+    let Sealing::Done(manifest) = bench.committer.sealer().seal(plan).unwrap() else { panic!("no seal") };
+    for (id, _) in manifest.segments() {
+        bench.disk.remove(&id.file(Path::new("/data"))).unwrap();
+        forget_tail(&bench.disk, Path::new("/data"), id).unwrap();
+    }
+    assert!(matches!(bench.batch(&pump, 0, &[1, 2]), Decision::Duplicate));
+    let answers = if bench.core.is_empty() { bench.answers() } else { bench.cut_and_commit() };
+    assert_eq!(answers, ["pump durable 0..2"]);
+    let decision = bench.batch(&pump, 0, &[1, 2, 3]);
+    assert!(matches!(&decision, Decision::Refused(r) if r.code == Code::SequenceConflict), "{decision:?}");
 }
 
 #[test]
