@@ -13,7 +13,7 @@ pub(crate) fn run(args: &BootstrapArgs, out: &mut impl Write) -> anyhow::Result<
     let store = stores::at(&args.store, &args.store_options)?;
     let backup = Backup::newest(&store, &stores::waiting()?)?;
     backup.restore(&args.dir)?;
-    writeln!(out, "{}: configuration, certificates and registry as of {}", args.dir.display(), backup.time)?;
+    writeln!(out, "{}: configuration and certificates as of {}", args.dir.display(), backup.time)?;
 
     let file = args.dir.join("icecore.toml");
     let mut rebuild = || -> anyhow::Result<()> {

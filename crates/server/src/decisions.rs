@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
-use icecore_ingest::{LabelHistory, Registry};
+use icecore_ingest::Registry;
 use icecore_log::disk::Disk;
 use icecore_log::{RealDisk, SegmentId};
 use icecore_tier::catalog::{Catalog, CatalogError, View, Why};
@@ -19,7 +19,7 @@ use crate::config::{Config, RETENTION};
 use crate::device::registry;
 use crate::stores::Stores;
 use crate::tiers::InForce;
-use crate::{control, instant, stores, tiers};
+use crate::{control, identities, instant, stores, tiers};
 
 /// What an operator asks for, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,8 @@ pub(crate) enum Wish {
     Undelete(SegmentId),
     /// Allow deletions again after a rebuild.
     AllowDeletions,
+    /// Put what is new in the registry on record.
+    Identities,
 }
 
 /// What was done.
@@ -76,7 +78,7 @@ pub(crate) fn ask(config: &Config, wish: Wish, reason: Option<&str>) -> anyhow::
         Some(answer) => answer,
         None => {
             let catalog = open(config, &stores::open(config)?, &stores::waiting()?)?;
-            answer_on_record(&request, &catalog, &registry(config)?.labels())?
+            answer_on_record(&request, &catalog, &registry(config)?)?
         }
     };
     if let Some(reason) = answer.not_on_record {
@@ -89,11 +91,12 @@ pub(crate) fn ask(config: &Config, wish: Wish, reason: Option<&str>) -> anyhow::
 }
 
 /// Does what an operator asks for, and writes it to the journal: a hold that is lost with the disk is none.
-fn answer_on_record(request: &Request, catalog: &Catalog, labels: &LabelHistory) -> anyhow::Result<Answer> {
+fn answer_on_record(request: &Request, catalog: &Catalog, registry: &Registry) -> anyhow::Result<Answer> {
     let now = instant::now();
-    let outcome = answer(request, catalog, labels, now)?;
-    let not_on_record = catalog.mirror(&request.by, now).err().map(|error| error.to_string());
-    Ok(Answer { outcome, not_on_record })
+    let outcome = answer(request, catalog, registry, now)?;
+    // What is written after another machine took the bucket over does not count.
+    let on_record = catalog.mirror(&request.by, now).and_then(|()| catalog.check_term());
+    Ok(Answer { outcome, not_on_record: on_record.err().map(|error| error.to_string()) })
 }
 
 /// Does what commands ask for on the local socket of the data directory, on a thread of its own, for as long as the process
@@ -109,7 +112,7 @@ pub(crate) fn serve(
 ) -> anyhow::Result<()> {
     control::serve(data, move |request: Request| {
         registry.refresh()?;
-        let answer = answer_on_record(&request, &catalog, &registry.labels())?;
+        let answer = answer_on_record(&request, &catalog, &registry)?;
         if let Wish::Apply { text, .. } = &request.wish {
             applied(PolicySet::parse("policies", text)?);
         }
@@ -132,7 +135,7 @@ pub(crate) fn open(config: &Config, stores: &Stores, waiting: &Waiting) -> anyho
 ///
 /// # Errors
 /// When the catalog refuses, or the file has a mistake; what applied before still does.
-pub(crate) fn propose(config: &Config, catalog: &Catalog, labels: &LabelHistory) -> anyhow::Result<()> {
+pub(crate) fn propose(config: &Config, catalog: &Catalog, registry: &Registry) -> anyhow::Result<()> {
     let file = &config.tier.policies;
     let view = catalog.view()?;
     let before = view.all_policies()?;
@@ -148,7 +151,7 @@ pub(crate) fn propose(config: &Config, catalog: &Catalog, labels: &LabelHistory)
     tiers::stores_exist(&policies, config)?;
     let now = instant::now();
     let in_force = InForce::of(&view)?;
-    let changes = tiers::changes(&view, &in_force.policies, &policies, labels, now)?;
+    let changes = tiers::changes(&view, &in_force.policies, &policies, &registry.labels(), now)?;
     if changes.are_destructive() {
         warn!(
             file = %file.display(),
@@ -160,7 +163,7 @@ pub(crate) fn propose(config: &Config, catalog: &Catalog, labels: &LabelHistory)
     let by = "server".to_owned();
     let reason = format!("{} is new, and deletes nothing sooner", file.display());
     let wish = Wish::Apply { text, over: in_force.version };
-    if let Outcome::Applied(version) = answer(&Request { by, reason, wish }, catalog, labels, now)? {
+    if let Outcome::Applied(version) = answer(&Request { by, reason, wish }, catalog, registry, now)? {
         info!(version, "policies apply");
     }
     Ok(())
@@ -181,7 +184,7 @@ pub(crate) fn operator() -> String {
 pub(crate) fn answer(
     request: &Request,
     catalog: &Catalog,
-    labels: &LabelHistory,
+    registry: &Registry,
     now: i64,
 ) -> anyhow::Result<Outcome> {
     let Request { by, reason, wish } = request;
@@ -194,7 +197,8 @@ pub(crate) fn answer(
                 version == *over,
                 "nothing was applied: since it was compared, version {version} was put into force; look again"
             );
-            let sharing = |bytes, contents: &[_]| tiers::shares(&policies, labels, bytes, contents);
+            let labels = registry.labels();
+            let sharing = |bytes, contents: &[_]| tiers::shares(&policies, &labels, bytes, contents);
             Outcome::Applied(catalog.apply_policies(text, &sharing, &why)?)
         }
         Wish::AddHold(scope) => Outcome::Held(catalog.hold_add(scope, &why)?),
@@ -205,6 +209,10 @@ pub(crate) fn answer(
         Wish::Undelete(segment) => undelete(*segment, catalog, &why)?,
         Wish::AllowDeletions => {
             catalog.deletions_on(&why)?;
+            Outcome::Done
+        }
+        Wish::Identities => {
+            catalog.identities(&identities::text(registry)?, &why)?;
             Outcome::Done
         }
     })

@@ -16,6 +16,7 @@ mod decisions;
 mod demo;
 mod device;
 mod hold;
+mod identities;
 mod init;
 mod instant;
 mod logging;

@@ -11,6 +11,7 @@ mod arrival;
 mod decision;
 mod effect;
 mod error;
+mod identities;
 mod invariants;
 mod mirror;
 mod rebuild;
@@ -368,14 +369,6 @@ impl Catalog {
     /// When there is none of this number; or as [`Catalog::mark`] when the bucket does not take it.
     pub fn hold_remove(&self, number: u64, why: &Why) -> Result<(), CatalogError> {
         self.decide_on_record(vec![(why.clone(), What::HoldRemoved { number })])
-    }
-
-    /// Puts a fact about an identity into the history: a line of `registry.jsonl`, without its newline.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub fn identity(&self, line: &str, why: &Why) -> Result<(), CatalogError> {
-        self.decide(why, What::Identity { line: line.to_owned() }, Beside::default()).map(drop)
     }
 
     /// Keeps everything from being deleted until [`Catalog::deletions_on`]; `why` gives the reason.

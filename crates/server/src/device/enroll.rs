@@ -11,7 +11,7 @@ use crate::certificates::{
 };
 use crate::cli::EnrollArgs;
 use crate::config::Config;
-use crate::instant;
+use crate::{identities, instant};
 
 /// Issues the identity first and records it second: an identity without enrolment is harmless.
 pub(super) fn run(args: &EnrollArgs, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
@@ -57,6 +57,7 @@ pub(super) fn run(args: &EnrollArgs, config: &Config, out: &mut impl Write) -> a
         renewed_from: None,
         revoked_time: None,
     })?;
+    identities::record(config);
     let grants = match args.gateway_for.as_slice() {
         [] => String::new(),
         globs => format!(" for {}", globs.join(", ")),

@@ -8,7 +8,7 @@ use icecore_ingest::Labels;
 use super::registry;
 use crate::cli::LabelArgs;
 use crate::config::Config;
-use crate::instant;
+use crate::{identities, instant};
 
 pub(super) fn run(args: &LabelArgs, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
     let LabelArgs { name, labels: set, remove } = args;
@@ -24,6 +24,7 @@ pub(super) fn run(args: &LabelArgs, config: &Config, out: &mut impl Write) -> an
         return Ok(());
     }
     registry.label(name.as_str(), labels.clone(), instant::now())?;
+    identities::record(config);
     writeln!(out, "{name}: {}; what was received before keeps: {}", display(&labels), display(&before))?;
     Ok(())
 }

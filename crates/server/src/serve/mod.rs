@@ -32,6 +32,7 @@ use crate::config::{Config, Limits, SchemaMode, Tls};
 use crate::tiers::InForce;
 use crate::{decisions, stores};
 use api::Api;
+use crate::{decisions, identities, stores};
 use classes::Classes;
 use http::Stage;
 use sealing::SealThread;
@@ -118,6 +119,7 @@ impl Tiers {
         let told = Arc::clone(&classes);
         let applied = move |policies| told.apply(policies);
         decisions::serve(&config.data.dir, Arc::clone(&catalog), Arc::clone(registry), applied)?;
+        identities::keep_on_record(Arc::clone(&catalog), Arc::clone(registry))?;
         let sealer = writer.sealer();
         let worker =
             Worker::new(Arc::clone(&catalog), stores.into_values(), &sealer, &config.data.dir, waiting);
@@ -150,7 +152,7 @@ impl Tiers {
 
 /// Applies the policy file where it is new and deletes nothing sooner.
 fn propose(config: &Config, catalog: &Catalog, registry: &Registry) {
-    if let Err(error) = decisions::propose(config, catalog, &registry.labels()) {
+    if let Err(error) = decisions::propose(config, catalog, registry) {
         warn!(
             error = format!("{error:#}"),
             "the policy file was not applied; what applied before still does"

@@ -38,10 +38,16 @@ fn held_rows_outlive_a_lost_disk(cold: &Cold) {
     send_and_archive(&site, &gateway, &bucket);
     let before = site.expect(&["replay", "--schema", "kept", "--require-complete"]);
 
-    // The last day of the machine: a backup, a hold, and policies that delete in a few seconds.
+    // The last day of the machine: a backup, identities, a hold, and policies that delete in a few
+    // seconds.
     let server = site.serve();
     site.expect(&["backup"]);
     site.expect(&["hold", "add", "--schema", "kept", "--reason", "case 4711"]);
+    for name in ["late", "thief"] {
+        site.enroll_device(name);
+    }
+    site.expect(&["device", "label", "late", "site=oslo"]);
+    site.expect(&["device", "revoke", "thief"]);
     let file = site.path("later.toml");
     fs::write(&file, policies("{ after = \"2s\", undo = \"10s\" }")).unwrap();
     site.expect(&["retention", "apply", file.to_str().unwrap(), "--yes"]);
@@ -51,6 +57,12 @@ fn held_rows_outlive_a_lost_disk(cold: &Cold) {
     let there = made_anew(&site, cold);
     assert_eq!(bucket.list("segments").len(), 2, "nothing was due yet");
     assert!(there.expect(&["hold", "list"]).contains("`kept`"));
+    let tails = there.path("data/sealed").read_dir().unwrap().map(|file| file.unwrap().path());
+    assert_eq!(tails.filter(|file| file.extension().is_some_and(|tail| tail == "tail")).count(), 2);
+    let identities = there.expect(&["device", "list"]);
+    let thief = identities.lines().find(|line| line.contains("thief")).unwrap();
+    assert!(thief.contains("revoked") && identities.contains("late"), "{identities}");
+    assert!(there.expect(&["device", "show", "late"]).contains("site=oslo"));
     let server = there.serve();
     for schema in ["kept", "rest"] {
         let sent = send(&there, &gateway, &server, "january.csv", schema);

@@ -79,7 +79,8 @@ pub(super) fn apply(
         | What::LocalFound { segment }
         | What::Marked { segment, .. }
         | What::Unmarked { segment } => move_segment(tables, decision, *segment)?,
-        What::Identity { .. } | What::Void { .. } | What::Unreadable => {}
+        What::Identity { line } => tables.note_identity(line)?,
+        What::Void { .. } | What::Unreadable => {}
     }
     Ok(touched)
 }

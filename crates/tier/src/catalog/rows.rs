@@ -32,7 +32,7 @@ pub(super) const POLICIES: TableDefinition<'_, u64, u64> = TableDefinition::new(
 pub(super) const HOLDS: TableDefinition<'_, u64, Bytes> = TableDefinition::new("holds");
 pub(super) const UPLOADS: TableDefinition<'_, (u64, u32, &str), Bytes> = TableDefinition::new("uploads");
 
-/// The only key of the table `state`.
+/// The key of the state in the table `state`.
 pub(super) const STATE_KEY: &str = "state";
 
 /// A live segment.
@@ -180,7 +180,7 @@ where
 /// All tables, open for writing.
 pub(super) struct Tables<'t> {
     pub(super) state: State,
-    stored: Table<'t, &'static str, Bytes>,
+    pub(super) stored: Table<'t, &'static str, Bytes>,
     pub(super) segments: Table<'t, Id, Bytes>,
     pub(super) contents: Table<'t, Id, Bytes>,
     pub(super) gone: Table<'t, Id, Bytes>,

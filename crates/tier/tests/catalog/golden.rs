@@ -26,7 +26,7 @@ fn site() -> Site {
     let (catalog, why) = (site.catalog(), || site.why("for the golden file"));
     site.mirror().unwrap();
     catalog.apply_policies(POLICIES, &by_schema, &why()).unwrap();
-    catalog.identity("{\"fact\":\"revoked\",\"name\":\"größe\",\"time\":1}", &why()).unwrap();
+    catalog.identities("{\"fact\":\"revoked\",\"name\":\"größe\",\"time\":1}\n", &why()).unwrap();
     let (first, second) = (site.seal("heat", "oslo/1"), site.seal("flow", "größe"));
     catalog.record_copy(first, "archive", Some("GLACIER_IR"), &why()).unwrap();
     site.mirror().unwrap();

@@ -302,7 +302,7 @@ fn without_a_bucket_what_is_local_is_rebuilt() {
     let mut history = History::new(3);
     history.seal();
     history.split(id(0, 0));
-    history.site.catalog().identity("{}", &history.site.why("enrolled")).unwrap();
+    history.site.catalog().identities("{}\n", &history.site.why("enrolled")).unwrap();
     let found = history.found();
     history.site.close();
     let rebuild = Rebuild::begin(None, [9; 16], history.site.why("lost")).unwrap();

@@ -1,6 +1,6 @@
 //! What goes into the bucket's journal, and when.
 
-use icecore_tier::catalog::{Catalog, CatalogError};
+use icecore_tier::catalog::{Catalog, CatalogError, Found, Rebuild};
 use icecore_tier::hold::Scope;
 use icecore_tier::journal::{Bucket, JournalError, Term};
 use icecore_tier::mutants::{Mutant, plant};
@@ -55,7 +55,7 @@ fn while_the_bucket_is_away_facts_queue_and_are_mirrored_later() {
     let segment = site.seal("heat", "oslo/1");
     let hold = site.catalog().hold_add(&Scope::default(), &site.why("case 17")).unwrap();
     site.catalog().apply_policies(POLICIES, &by_schema, &site.why("first")).unwrap();
-    site.catalog().identity("{\"fact\":\"enrolled\"}", &site.why("enrolled")).unwrap();
+    site.catalog().identities("{\"fact\":\"enrolled\"}\n", &site.why("enrolled")).unwrap();
     assert!(site.mirror().is_err());
     assert!(site.catalog().hold_remove(hold, &site.why("closed")).is_err(), "this one waits");
     assert_eq!(site.entry(segment).holds, [hold]);
@@ -151,4 +151,30 @@ fn who_takes_over_ends_the_right_of_who_was_before() {
     theirs.check(&bucket).unwrap();
     let error = ours.check(&bucket).unwrap_err().to_string();
     assert!(error.starts_with("there took the bucket over with term 2"), "{error}");
+}
+
+#[test]
+fn a_registry_is_mirrored_as_it_grows() {
+    let site = Site::new();
+    let add = |registry: &str| site.catalog().identities(registry, &site.why("as it grows")).unwrap();
+    assert_eq!(add("a\nb\n\nhalf a li"), 2);
+    assert_eq!(add("a\nb\n\nc\n"), 1);
+    assert_eq!(add("a\nb\n\nc\n"), 0);
+    site.mirror().unwrap();
+    let rebuild = || Rebuild::begin(site.bucket(), [9; 16], site.why("lost")).unwrap();
+    assert_eq!(rebuild().identities().collect::<Vec<_>>(), ["a", "b", "c"]);
+    // What is rebuilt goes on where the journal ended.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (catalog, _) = rebuild().build(elsewhere.path(), &Found::default(), &by_schema).unwrap();
+    assert_eq!(catalog.identities("a\nb\nc\nd\n", &site.why("elsewhere")).unwrap(), 1);
+}
+
+#[test]
+fn a_registry_that_another_one_replaced_is_mirrored_whole() {
+    let site = Site::new();
+    let add = |registry: &str| site.catalog().identities(registry, &site.why("replaced")).unwrap();
+    assert_eq!(add("a\nb\nc\n"), 3);
+    assert_eq!(add("a\nb\n"), 2, "it was cut");
+    assert_eq!(add("a\nx\ny\n"), 3, "it was edited");
+    assert_eq!(add("a\nx\ny\nz\n"), 1);
 }
