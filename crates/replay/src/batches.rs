@@ -73,10 +73,13 @@ impl<'a> Batches<'a> {
     /// Tells apart what was passed over: that it was deleted by policy is no error.
     fn account(&mut self) -> Result<(), ReplayError> {
         for segment in self.records.take_absent() {
-            let deleted =
-                self.replay.elsewhere().map(|elsewhere| elsewhere.deleted(segment.id)).transpose()?;
-            if let Some((gone, contents)) = deleted.flatten() {
-                self.deleted.extend(Lacking::deleted(self.query, &gone, &contents));
+            let elsewhere = self.replay.elsewhere();
+            let deleted = elsewhere.map(|elsewhere| elsewhere.deleted(segment.id)).transpose()?;
+            let never_came = elsewhere.is_some_and(|elsewhere| elsewhere.never_came(segment.id));
+            if let Some(deleted) = deleted.flatten() {
+                self.deleted.extend(Lacking::deleted(self.query, &segment, deleted));
+            } else if never_came {
+                self.absent.push(Lacking::not_archived(self.query, &segment));
             } else if self.query.on_damage == OnDamage::Skip {
                 self.absent.push(Lacking::absent(self.query, &segment));
             } else {

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 
 use icecore_log::{AbsentSegment, Damage, LogError, SegmentId};
 use icecore_state::{EpochLedger, Ledger};
-use icecore_tier::catalog::{End, Gone};
-use icecore_tier::segment::{Content, Span};
+use icecore_tier::elsewhere::Deleted;
+use icecore_tier::segment::Content;
+use icecore_wire::DeviceName;
 
 use crate::{EventTimes, Query};
 
@@ -22,15 +24,16 @@ pub struct Coverage {
     pub unstored: Option<Unstored>,
     /// Segments that were deleted by policy.
     pub deleted: Vec<Lacking>,
-    /// Segments that are nowhere, or could not be opened, and were passed over because the query asked for it.
+    /// Segments that are nowhere, or could not be opened, and were passed over because the query asked for it; or that are not in the
+    /// bucket that is read yet.
     pub absent: Vec<Lacking>,
     /// Damage that was passed over because the query asked for it.
     pub damage: Vec<Damage>,
 }
 
 /// Sequences of the devices asked for that were never stored. They have neither schema nor time, so they are those of all schemas
-/// and times.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// and times: any of them may be of what was asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unstored {
     /// Those that did not arrive, though later ones of their epoch did.
     pub not_arrived: u64,
@@ -38,6 +41,21 @@ pub struct Unstored {
     pub dropped: u64,
     /// Those that were refused for good.
     pub refused: u64,
+    /// Which they are: the first few.
+    pub gaps: Vec<Gap>,
+    /// How many ranges there are beyond these.
+    pub more_gaps: u64,
+}
+
+/// A range of sequences that was never stored. The events before it and behind it are what tells when it was recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// The device.
+    pub device: DeviceName,
+    /// The number of its epoch.
+    pub epoch: u32,
+    /// The sequences.
+    pub sequences: Range<u64>,
 }
 
 /// A sealed segment that was not read, though it has events of what was asked, or may have.
@@ -65,8 +83,8 @@ impl Coverage {
     #[must_use]
     pub fn missing(&self) -> String {
         let mut parts = Vec::new();
-        match self.unstored {
-            Some(unstored) if unstored != Unstored::default() => parts.push(unstored.to_string()),
+        match &self.unstored {
+            Some(unstored) if *unstored != Unstored::default() => parts.push(unstored.to_string()),
             Some(_) => {}
             None => parts.push("what did not arrive cannot be told, since the log is damaged".to_owned()),
         }
@@ -102,16 +120,23 @@ impl Unstored {
     /// What the ledger has on record of the devices in it.
     pub(crate) fn of(ledger: &Ledger) -> Self {
         let mut unstored = Self::default();
-        for epoch in ledger.devices().flat_map(|(_, device)| device.epochs()) {
-            unstored.add(epoch);
+        for (device, epochs) in ledger.devices() {
+            epochs.epochs().iter().for_each(|epoch| unstored.add(device, epoch));
         }
         unstored
     }
 
-    fn add(&mut self, epoch: &EpochLedger) {
-        self.not_arrived += epoch.missing().count();
+    fn add(&mut self, device: &DeviceName, epoch: &EpochLedger) {
+        let (missing, refused) = (epoch.missing(), epoch.refused().ranges());
+        self.not_arrived += missing.count();
         self.dropped += epoch.dropped().count();
-        self.refused += epoch.refused().count();
+        self.refused += refused.count();
+        for sequences in missing.iter().chain(epoch.dropped().iter()).chain(refused.iter()) {
+            match self.gaps.len() < NAMED {
+                true => self.gaps.push(Gap { device: device.clone(), epoch: epoch.number(), sequences }),
+                false => self.more_gaps += 1,
+            }
+        }
     }
 }
 
@@ -124,24 +149,33 @@ impl fmt::Display for Unstored {
         ];
         let kinds = kinds.iter().filter(|(sequences, _)| *sequences > 0);
         let kinds: Vec<_> = kinds.map(|(sequences, what)| format!("{sequences} {what}")).collect();
-        write!(f, "{} (sequences of these devices, of any schema and time)", kinds.join(", "))
+        let gaps: Vec<_> = self.gaps.iter().map(Gap::to_string).collect();
+        let more =
+            if self.more_gaps > 0 { format!(" and {} more ranges", self.more_gaps) } else { String::new() };
+        write!(f, "{} (of any schema and time: {}{more})", kinds.join(", "), gaps.join(", "))
+    }
+}
+
+/// `pump/7 epoch 0 sequences 100..112`
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { device, epoch, sequences } = self;
+        write!(f, "{device} epoch {epoch} sequences {}..{}", sequences.start, sequences.end)
     }
 }
 
 impl Lacking {
     /// A segment that was deleted by policy; `None` if nothing in it was asked for.
-    pub(crate) fn deleted(query: &Query, gone: &Gone, contents: &[Content]) -> Option<Self> {
+    pub(crate) fn deleted(query: &Query, segment: &AbsentSegment, deleted: Deleted) -> Option<Self> {
+        let why = deleted.policy.unwrap_or_else(|| "unknown".to_owned());
+        let Some(contents) = deleted.contents else { return Some(Self::whole(query, segment, why)) };
         let asked = |content: &&Content| {
             query.wants_device(&content.device) && query.schemas.matches(&content.schema)
         };
         let events = contents.iter().filter(asked).map(|content| content.rows).sum();
-        let why = match &gone.end {
-            End::Deleted { mark: Some(mark), .. } => mark.policy.clone(),
-            _ => "unknown".to_owned(),
-        };
-        let Span { first, last } = gone.events;
-        let is_exact = query.times.contains(first) && query.times.contains(last);
-        (events > 0).then_some(Self { segment: gone.id, events, is_exact, why })
+        let times = &segment.child.times;
+        let is_exact = query.times.contains(*times.start()) && query.times.contains(*times.end());
+        (events > 0).then_some(Self { segment: segment.id, events, is_exact, why })
     }
 
     /// A segment that could not be read.
@@ -151,9 +185,23 @@ impl Lacking {
             query.wants_every_device() && query.schemas.is_any() && query.times == EventTimes::default();
         let why = match why {
             LogError::Absent { .. } => format!("segment {id} is nowhere"),
+        let why = match &segment.why {
+            LogError::Absent { .. } => format!("segment {} is nowhere", segment.id),
             why => why.to_string(),
         };
-        Self { segment: *id, events: child.rows, is_exact, why }
+        Self::whole(query, segment, why)
+    }
+
+    /// A segment that is not in the bucket that is read, and was never said to be there.
+    pub(crate) fn not_archived(query: &Query, segment: &AbsentSegment) -> Self {
+        Self::whole(query, segment, format!("segment {} is not in this store yet", segment.id))
+    }
+
+    /// All of a segment of which it is not known what is in it.
+    fn whole(query: &Query, segment: &AbsentSegment, why: String) -> Self {
+        let is_exact =
+            query.devices.is_any() && query.schemas.is_any() && query.times == EventTimes::default();
+        Self { segment: segment.id, events: segment.child.rows, is_exact, why }
     }
 }
 
@@ -181,4 +229,32 @@ fn damaged(damage: &[Damage]) -> String {
 
 fn events(number: u64) -> String {
     format!("{number} event{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use icecore_log::{Fact, Source};
+    use icecore_wire::Epoch;
+
+    use super::*;
+
+    #[test]
+    fn what_was_never_stored_is_named() {
+        let mut ledger = Ledger::default();
+        for (device, range) in [("pump", 3..5), ("valve", 1..2), ("valve", 3..4), ("valve", 5..6)] {
+            let device = device.parse().unwrap();
+            let source = Arc::new(Source { device, epoch: Epoch::from_bytes([1; 16]), number: 2 });
+            ledger.apply(&Fact::Dropped { source: &source, range, received: 0 });
+        }
+        let said = Unstored::of(&ledger).to_string();
+        let (counts, named) = said.split_once(" (of any schema and time: ").unwrap();
+        assert_eq!(counts, "6 not arrived, 5 dropped by the device");
+        assert!(
+            named.starts_with("pump epoch 2 sequences 0..3, pump epoch 2 sequences 3..5, valve"),
+            "{named}"
+        );
+        assert!(named.ends_with(" and 4 more ranges)"), "{named}");
+    }
 }

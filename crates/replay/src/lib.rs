@@ -37,7 +37,7 @@ mod time_order;
 
 pub use batches::{Batches, Selection};
 pub use count::Count;
-pub use coverage::{Coverage, Lacking, Unstored};
+pub use coverage::{Coverage, Gap, Lacking, Unstored};
 pub use error::ReplayError;
 pub use event::Event;
 pub use export::{Csv, EventJson, Ndjson, Sink};

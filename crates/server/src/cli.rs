@@ -224,6 +224,15 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 
+    /// Read what is archived in this store instead, `s3://bucket/prefix` or `file:///directory`; neither a server nor a data directory
+    /// is needed.
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    pub(crate) store: Option<String>,
+
+    /// An option of the store's client, `region=eu-north-1` (repeatable).
+    #[arg(long = "store-option", value_name = "KEY=VALUE", value_parser = parse_label, requires = "store")]
+    pub(crate) store_options: Vec<(String, String)>,
+
     /// Only devices matching this glob; `*` crosses `/`.
     #[arg(long, value_name = "GLOB", default_value = "*")]
     pub(crate) device: Glob,

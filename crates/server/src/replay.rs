@@ -19,20 +19,13 @@ use crate::stores;
 
 /// Writes the events to standard output, with or without a running server; `config` is the configuration's file.
 pub(crate) fn run(args: &ReplayArgs, config: &Path) -> anyhow::Result<()> {
-    let data = match &args.data {
-        Some(data) => data.clone(),
-        None => Config::load(config)?.data.dir,
+    // What is fetched of a bucket's records goes with the command.
+    let fetched = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let replay = match &args.store {
+        Some(url) => of_bucket(url, args, fetched.path())?,
+        None => of_data(args, config)?,
     };
-    // An empty log is fine; a mistyped directory is not an empty log.
-    ensure!(
-        data.join("hot").is_dir(),
-        "{} holds no log; is it the data directory of a server?",
-        data.display()
-    );
-    let mut replay = Replay::open(&data)?.with_schemas(declared(args, config)?);
-    if let Some(elsewhere) = elsewhere(&data, config)? {
-        replay = replay.with_elsewhere(elsewhere);
-    }
+    let replay = replay.with_schemas(declared(args, config)?);
     let coverage = write(args, &replay).map_err(|error| match error {
         ReplayError::Log(LogError::Damaged(damage)) => {
             anyhow!("the log is damaged: {damage}; --skip-damaged reads around it")
@@ -60,6 +53,39 @@ fn declared(args: &ReplayArgs, config: &Path) -> anyhow::Result<Declared> {
         None => return Ok(Declared::default()),
     };
     Ok(Declared::load(&directory)?)
+}
+
+/// The log of a data directory, and what its catalog knows to be elsewhere.
+fn of_data(args: &ReplayArgs, config: &Path) -> anyhow::Result<Replay> {
+    let data = match &args.data {
+        Some(data) => data.clone(),
+        None => Config::load(config)?.data.dir,
+    };
+    // An empty log is fine; a mistyped directory is not an empty log.
+    ensure!(
+        data.join("hot").is_dir(),
+        "{} holds no log; is it the data directory of a server?",
+        data.display()
+    );
+    let replay = Replay::open(&data)?;
+    Ok(match elsewhere(&data, config)? {
+        Some(elsewhere) => replay.with_elsewhere(elsewhere),
+        None => replay,
+    })
+}
+
+/// What is in a bucket, with nothing else at hand. Its manifests, which are small, go into `directory`.
+fn of_bucket(url: &str, args: &ReplayArgs, directory: &Path) -> anyhow::Result<Replay> {
+    let store = stores::at(url, &args.store_options)?;
+    let waiting = stores::waiting()?;
+    stores::fetch_manifests(&store, &waiting, directory)?;
+    let (elsewhere, faults) = Elsewhere::in_bucket(store, waiting)?;
+    for fault in faults {
+        eprintln!("warning: journal: {fault}");
+    }
+    let replay = Replay::open(directory)?;
+    ensure!(!replay.reader().manifests().is_empty(), "nothing was archived in {url}; is it the whole URL?");
+    Ok(replay.with_elsewhere(elsewhere))
 }
 
 /// Where what is sealed and not here is, if there is a catalog.

@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::cold::Cold;
-use crate::harness::{Server, Site, testdata};
+use crate::harness::{Server, Site, assert_failure, output, testdata};
 
 /// How long a step of a life may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -62,6 +62,8 @@ fn segments_go_to_the_store_are_read_there_and_are_deleted_by_policy(cold: &Cold
     let there = || bucket.list("segments").len();
     wait_until(|| there() > 0 && here() == 0, "a copy there and none here");
     assert_eq!(site.expect(&["replay", "--format", "csv", "--require-complete"]), before);
+    let anywhere = || output(cold.command(&site, &["replay", "--format", "csv", "--require-complete"]));
+    assert_eq!(String::from_utf8(anywhere().stdout).unwrap(), before, "from the bucket alone");
     assert!(send(&server).contains("0 new"), "what is cold is known");
     let status = site.expect(&["status"]);
     assert!(status.contains("1 segment, 0 B here") && !status.contains("not archived"), "{status}");
@@ -78,6 +80,7 @@ fn segments_go_to_the_store_are_read_there_and_are_deleted_by_policy(cold: &Cold
     assert_eq!(String::from_utf8(replay.stdout).unwrap().lines().count(), 1, "the header");
     let coverage = String::from_utf8(replay.stderr).unwrap();
     assert!(coverage.contains("deleted by policy"), "{coverage}");
+    assert_failure(&anywhere(), &["deleted by policy `all`"]);
     assert!(server.stop().success());
 }
 
