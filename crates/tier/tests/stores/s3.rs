@@ -88,13 +88,15 @@ impl Server {
         thread::spawn(list).join().unwrap()
     }
 
+    /// Where it listens, on 127.0.0.1.
+    #[allow(dead_code, reason = "not every suite has processes that connect by themselves")]
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The store `name` under `prefix` in the server's bucket.
     pub(crate) fn store(&self, name: &str, prefix: &str) -> Store {
-        let keys = [("access_key_id", ACCESS_KEY), ("secret_access_key", SECRET_KEY)];
-        let keys = keys.map(|(key, value)| (key, value.to_owned()));
-        let options: BTreeMap<String, String> =
-            self.options().into_iter().chain(keys).map(|(key, value)| (key.to_owned(), value)).collect();
-        Store::new(name, Place::open(name, &Self::url(prefix), &options).unwrap(), 0)
+        Store::new(name, place(self.port, name, prefix), 0)
     }
 
     /// Where `prefix` is, as a configuration says it.
@@ -103,13 +105,27 @@ impl Server {
     }
 
     /// What a configuration has to say beside the URL; keys apart.
+    #[allow(dead_code, reason = "not every suite configures a server of ours")]
     pub(crate) fn options(&self) -> [(&'static str, String); 3] {
-        [
-            ("endpoint", format!("http://127.0.0.1:{}", self.port)),
-            ("allow_http", "true".to_owned()),
-            ("region", "us-east-1".to_owned()),
-        ]
+        options(self.port)
     }
+}
+
+/// The place `prefix` in the bucket of the server at a port, for the store `name`.
+pub(crate) fn place(port: u16, name: &str, prefix: &str) -> Place {
+    let keys = [("access_key_id", ACCESS_KEY), ("secret_access_key", SECRET_KEY)];
+    let keys = keys.map(|(key, value)| (key, value.to_owned()));
+    let options: BTreeMap<String, String> =
+        options(port).into_iter().chain(keys).map(|(key, value)| (key.to_owned(), value)).collect();
+    Place::open(name, &Server::url(prefix), &options).unwrap()
+}
+
+fn options(port: u16) -> [(&'static str, String); 3] {
+    [
+        ("endpoint", format!("http://127.0.0.1:{port}")),
+        ("allow_http", "true".to_owned()),
+        ("region", "us-east-1".to_owned()),
+    ]
 }
 
 impl Drop for Server {

@@ -5,6 +5,7 @@ mod faults;
 mod faulty;
 mod histories;
 mod kills;
+mod large;
 mod life;
 mod mutants;
 mod outage;

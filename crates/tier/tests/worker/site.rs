@@ -126,6 +126,11 @@ impl Site {
         self.running = Some(Running { appender, committer, catalog, worker, waiting });
     }
 
+    /// Lets go of everything, so that another process may have it.
+    pub(crate) fn close(&mut self) {
+        self.running = None;
+    }
+
     pub(crate) fn catalog(&self) -> &Catalog {
         &self.running.as_ref().unwrap().catalog
     }
