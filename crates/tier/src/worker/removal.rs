@@ -47,8 +47,9 @@ impl Worker {
             }
             self.settle(round, id, "remove what was replaced of", removed);
         }
+        let view = self.catalog.view()?;
         let waits = view.gone()?.any(|gone| gone.is_ok_and(|gone| gone.local || !gone.copies.is_empty()));
-        self.littered = round.pass.failed > failed || waits;
+        self.littered = round.pass.failed > failed || waits || !view.dropped_copies()?.is_empty();
         Ok(())
     }
 
