@@ -12,6 +12,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use icecore_log::checked_line::{self, LineCheck};
 use icecore_wire::Glob;
 use serde::{Deserialize, Serialize};
 
@@ -239,21 +240,29 @@ impl Registry {
     }
 
     /// Folds every complete line of `tail`. A line without its newline is an append in progress, or one that a
-    /// crash cut off before anybody was told that it succeeded.
+    /// crash cut off before anybody was told that it succeeded; with something else in its place it is damaged.
     fn fold_lines(&self, loaded: &mut Loaded, tail: &[u8]) -> Result<(), RegistryError> {
         for line in tail.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n")) {
             let number = loaded.lines + 1;
             let bad =
                 |reason: String| RegistryError::BadLine { path: self.path.clone(), line: number, reason };
             if !line.trim_ascii().is_empty() {
-                let fact = serde_json::from_slice(line).map_err(|e| bad(e.to_string()))?;
+                let fact = parse(&line[..line.len() - 1]).map_err(bad)?;
                 let changed = loaded.fold(fact).map_err(bad)?;
                 loaded.changed.extend(changed);
             }
             loaded.bytes += line.len() as u64;
             loaded.lines += 1;
         }
-        Ok(())
+        let rest = tail.rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
+        match ends_damaged(rest) {
+            true => Err(RegistryError::BadLine {
+                path: self.path.clone(),
+                line: loaded.lines + 1,
+                reason: "its newline is damaged".to_owned(),
+            }),
+            false => Ok(()),
+        }
     }
 
     /// The names about which something has changed since the last call; that of a newcomer is not among them.
@@ -322,6 +331,7 @@ impl Registry {
 
     fn append(&self, fact: &Fact) -> Result<(), RegistryError> {
         let mut line = serde_json::to_vec(fact).expect("a fact has string keys only");
+        checked_line::close(&mut line);
         line.push(b'\n');
         let mut file = OpenOptions::new()
             .read(true)
@@ -363,6 +373,24 @@ impl Registry {
         let path = self.path.clone();
         move |source| RegistryError::Io { path, action, source }
     }
+}
+
+/// The fact in a line without its newline. Lines without a checksum are of earlier versions, or written by hand.
+fn parse(line: &[u8]) -> Result<Fact, String> {
+    match checked_line::check(line) {
+        LineCheck::Whole | LineCheck::Absent => serde_json::from_slice(line).map_err(|e| e.to_string()),
+        LineCheck::Damaged => {
+            let what = "its checksum does not fit, it is damaged or was edited (without its last member, `crc32c`, it is \
+                        believed as it is)";
+            Err(what.to_owned())
+        }
+    }
+}
+
+/// Whether these bytes behind the last newline are a whole line with something else than a newline at its end. What a crash
+/// leaves there is a part of a line.
+fn ends_damaged(rest: &[u8]) -> bool {
+    rest.split_last().is_some_and(|(end, line)| *end != 0 && parse(line).is_ok())
 }
 
 #[cfg(test)]
@@ -487,6 +515,43 @@ mod tests {
         file.write_all(b"{\"fact\":\"promoted\"}\n").unwrap();
         let error = Registry::open(&path).unwrap_err().to_string();
         assert!(error.contains("registry.jsonl:3"), "{error}");
+    }
+
+    #[test]
+    fn a_flipped_bit_is_named_by_its_line() {
+        let (_dir, path) = scratch();
+        let registry = Registry::open(&path).unwrap();
+        registry.enrol(device("a")).unwrap();
+        registry.revoke("a", 5).unwrap();
+        registry.label("b", Labels::new(), 6).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, &flipped).unwrap();
+            let line = 1 + whole[..bit / 8].iter().filter(|&&byte| byte == b'\n').count();
+            let error = Registry::open(&path).expect_err(&format!("bit {bit}")).to_string();
+            assert!(error.contains(&format!("registry.jsonl:{line}")), "bit {bit}: {error}");
+        }
+    }
+
+    #[test]
+    fn lines_without_a_checksum_are_believed() {
+        let (_dir, path) = scratch();
+        std::fs::write(
+            &path,
+            concat!(
+                r#"{"fact":"enrolled","name":"a","role":"device","certificate":"00","enrolled_time":1}"#,
+                "\n",
+                r#"{"fact":"revoked","time":7,"name":"a"}"#,
+                "\n",
+            ),
+        )
+        .unwrap();
+        let registry = Registry::open(&path).unwrap();
+        assert_eq!(registry.lookup("a").unwrap().revoked_time, Some(7));
+        registry.label("a", Labels::new(), 8).unwrap();
+        assert_eq!(Registry::open(&path).unwrap().list().len(), 1);
     }
 
     #[test]

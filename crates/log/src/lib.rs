@@ -8,6 +8,7 @@
 
 mod appender;
 mod block;
+pub mod checked_line;
 mod committer;
 mod directory;
 pub mod disk;

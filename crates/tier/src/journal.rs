@@ -10,14 +10,15 @@ mod term;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use icecore_log::checked_line::{self, LineCheck};
 use serde::{Deserialize, Serialize};
 
 pub use self::bucket::{Bucket, BucketError, StoreBucket};
 pub use self::term::Term;
 use crate::catalog::{Decision, digest};
 
-/// Version of the lines; a later one is refused.
-const VERSION: u32 = 1;
+/// Version of the lines; a later one is refused. Those of version 1 have no checksum.
+const VERSION: u32 = 2;
 
 /// Decisions in one object, at most: bounds what is in memory at once, and what one failed request repeats.
 pub const MAX_LINES: usize = 1000;
@@ -83,7 +84,7 @@ pub(crate) struct Line {
     journal: u32,
     /// BLAKE3 of the line before, without its newline; zeros in the first line of all.
     #[serde(with = "digest")]
-    before: [u8; 32],
+    pub(crate) before: [u8; 32],
     pub(crate) decision: Decision,
 }
 
@@ -103,7 +104,8 @@ pub(crate) fn encode(mut head: [u8; 32], decisions: &[Decision]) -> Vec<u8> {
     let mut text = Vec::new();
     for decision in decisions {
         let line = Line { journal: VERSION, before: head, decision: decision.clone() };
-        let line = serde_json::to_vec(&line).expect("a line has string keys only");
+        let mut line = serde_json::to_vec(&line).expect("a line has string keys only");
+        checked_line::close(&mut line);
         head = blake3::hash(&line).into();
         text.extend(line);
         text.push(b'\n');
@@ -119,11 +121,16 @@ pub(crate) fn decode(text: &[u8]) -> Result<Vec<(Line, [u8; 32])>, String> {
     let lines = text.split(|&byte| byte == b'\n').enumerate().take_while(|(_, line)| !line.is_empty());
     let parsed = lines.map(|(n, line)| {
         let bad = |what: &dyn std::fmt::Display| format!("line {}: {what}", n + 1);
-        let parsed: Line = serde_json::from_slice(line).map_err(|error| bad(&error))?;
-        if parsed.journal != VERSION {
-            return Err(bad(&format!("version {}; this program knows {VERSION}", parsed.journal)));
+        let sum = checked_line::check(line);
+        if sum == LineCheck::Damaged {
+            return Err(bad(&"its checksum does not fit"));
         }
-        Ok((parsed, blake3::hash(line).into()))
+        let parsed: Line = serde_json::from_slice(line).map_err(|error| bad(&error))?;
+        match (parsed.journal, sum) {
+            (1, _) | (VERSION, LineCheck::Whole) => Ok((parsed, blake3::hash(line).into())),
+            (VERSION, _) => Err(bad(&"it has no checksum")),
+            (version, _) => Err(bad(&format!("version {version}; this program knows {VERSION}"))),
+        }
     });
     parsed.collect()
 }
@@ -154,7 +161,12 @@ impl Audit {
     /// # Errors
     /// When the bucket does not answer.
     pub fn read(bucket: &dyn Bucket) -> Result<Self, JournalError> {
-        let Reading { decisions, faults, .. } = read(bucket, Term::newest(bucket)?)?;
+        let newest = Term::newest(bucket)?;
+        let Reading { decisions, mut faults, .. } = read(bucket, newest)?;
+        if decisions.is_empty() && newest > 0 {
+            faults.push(format!("journal/: it is gone; there was one in term {newest}"));
+        }
+        faults.extend(term::faults(bucket)?);
         Ok(Self { decisions: decisions.into_iter().flatten().collect(), faults })
     }
 }

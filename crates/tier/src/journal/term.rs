@@ -1,5 +1,6 @@
 //! Terms: which machine may write to a bucket.
 
+use icecore_log::checked_line::{self, LineCheck};
 use serde::{Deserialize, Serialize};
 
 use super::{Bucket, BucketError, JournalError};
@@ -40,7 +41,8 @@ fn create(
     time: i64,
 ) -> Result<bool, JournalError> {
     let taken = Taken { term: number, catalog: hex(catalog), by: by.to_owned(), time };
-    let text = serde_json::to_vec(&taken).expect("a term has string keys only");
+    let mut text = serde_json::to_vec(&taken).expect("a term has string keys only");
+    checked_line::close(&mut text);
     match bucket.create(&object(number), &text) {
         Ok(()) => Ok(true),
         Err(BucketError::Exists) => Ok(false),
@@ -51,8 +53,39 @@ fn create(
 fn read(bucket: &dyn Bucket, number: u64) -> Result<Taken, JournalError> {
     let object = object(number);
     let text = bucket.get(&object).map_err(JournalError::bucket(&object))?;
-    serde_json::from_slice(&text)
-        .map_err(|error| JournalError::Diverged { object, what: format!("this is no term: {error}") })
+    parse(&text, number).map_err(|what| JournalError::Diverged { object, what })
+}
+
+/// Terms that earlier versions wrote have no checksum.
+fn parse(text: &[u8], number: u64) -> Result<Taken, String> {
+    if checked_line::check(text) == LineCheck::Damaged {
+        return Err("its checksum does not fit".to_owned());
+    }
+    let taken: Taken = serde_json::from_slice(text).map_err(|error| format!("this is no term: {error}"))?;
+    match taken.term == number {
+        true => Ok(taken),
+        false => Err(format!("this is term {}, under a wrong name", taken.term)),
+    }
+}
+
+/// What is wrong with the terms of a bucket.
+pub(super) fn faults(bucket: &dyn Bucket) -> Result<Vec<String>, JournalError> {
+    let names = bucket.list("terms/").map_err(JournalError::bucket("terms/"))?;
+    let numbers = names.iter().filter_map(|name| name.strip_prefix("terms/")?.parse::<u64>().ok());
+    let mut faults = Vec::new();
+    let mut next = 1;
+    for number in numbers {
+        if number > next {
+            faults.push(format!("{}: it is not there, and those behind it are", object(next)));
+        }
+        next = number + 1;
+        match read(bucket, number) {
+            Err(JournalError::Diverged { object, what }) => faults.push(format!("{object}: {what}")),
+            Err(error) => return Err(error),
+            Ok(_) => {}
+        }
+    }
+    Ok(faults)
 }
 
 impl Term {
@@ -94,8 +127,13 @@ impl Term {
     ) -> Result<Self, JournalError> {
         // The newest term may be from an earlier try of ours, of which we never heard.
         let mut number = Self::newest(bucket)?.max(1);
-        while !create(bucket, number, catalog, by, time)? && read(bucket, number)?.catalog != hex(catalog) {
-            number += 1;
+        while !create(bucket, number, catalog, by, time)? {
+            match read(bucket, number) {
+                Ok(taken) if taken.catalog == hex(catalog) => break,
+                // Whosever a damaged one is, the next one beats it.
+                Ok(_) | Err(JournalError::Diverged { .. }) => number += 1,
+                Err(error) => return Err(error),
+            }
         }
         Ok(Self { number })
     }

@@ -1,4 +1,4 @@
-//! A journal of version 1, frozen: every later version must read it.
+//! A journal of each version, frozen: every later version must read it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use icecore_tier::store::{Place, Store, Waiting};
 
 use crate::support::{DAY, Fault, POLICIES, Site, by_schema, id};
 
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
+fn golden(version: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/v{version}"))
 }
 
 fn directory(path: &Path) -> StoreBucket {
@@ -64,7 +64,7 @@ fn site() -> Site {
 #[test]
 fn the_journal_is_written_as_it_always_was() {
     let site = site();
-    let frozen = directory(&golden());
+    let frozen = directory(&golden(2));
     for prefix in ["journal/", "terms/"] {
         for name in site.bucket.list(prefix).unwrap() {
             let text = site.bucket.get(&name).unwrap();
@@ -80,9 +80,13 @@ fn the_journal_is_written_as_it_always_was() {
 }
 
 #[test]
-fn the_frozen_journal_is_read() {
+fn frozen_journals_are_read() {
+    (1..=2).for_each(read);
+}
+
+fn read(version: u32) {
     let copy = tempfile::tempdir().unwrap();
-    let (frozen, bucket) = (directory(&golden()), directory(&copy.path().join("bucket")));
+    let (frozen, bucket) = (directory(&golden(version)), directory(&copy.path().join("bucket")));
     for prefix in ["journal/", "terms/"] {
         for name in frozen.list(prefix).unwrap() {
             bucket.create(&name, &frozen.get(&name).unwrap()).unwrap();

@@ -146,7 +146,7 @@ impl History {
         }
         objects.extend(picture.dropped.iter().map(|(id, _)| (*id, 0)));
         let stores = BTreeMap::from([("archive".to_owned(), objects)]);
-        Found { manifests: self.manifests.clone(), local, stores }
+        Found { manifests: self.manifests.clone(), local, stores, ..Found::default() }
     }
 
     fn rebuild(&mut self, found: &Found) -> (Catalog, Rebuilt) {
@@ -271,7 +271,7 @@ fn an_edited_line_is_noticed_by_a_rebuild() {
     history.site.bucket.tamper(&journal[0], Some(edited.into_bytes()));
     let found = history.found();
     let (_, rebuilt) = history.rebuild(&found);
-    assert!(rebuilt.faults[0].contains("does not follow the line before it"), "{rebuilt:?}");
+    assert!(rebuilt.faults[0].contains("its checksum does not fit"), "{rebuilt:?}");
 }
 
 #[test]
