@@ -4,6 +4,7 @@ mod follow;
 mod part;
 mod records;
 mod terms;
+mod verify;
 
 use std::fmt;
 use std::io;
@@ -13,14 +14,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use icecore_wire::DeviceName;
+use icecore_wire::{DeviceName, Schema};
 
 use crate::block::BlockReader;
 use crate::directory::DirectoryFile;
 use crate::disk::Disk;
 use crate::error::{Damage, LogError};
 use crate::manifest::{self, Child, History, Manifest, SealedPart};
-use crate::record::Fact;
+use crate::record::{Fact, Source};
 use crate::sealed::SchemaFilter;
 use crate::sealed_store::{Elsewhere, SealedStore};
 use crate::segment::{self, Layout, SegmentHeader};
@@ -258,6 +259,30 @@ impl LogReader {
             for record in Records::of_hot_segment(self, index) {
                 tell(&record?.fact());
             }
+        }
+        Ok(())
+    }
+
+    /// Tells the devices whose batches a manifest sealed, with the schemas of each: all that is known of what is in its segments
+    /// where these cannot be read.
+    ///
+    /// # Errors
+    /// When there is no such manifest, or it is damaged.
+    pub fn sealed_sources(
+        &self,
+        manifest: u64,
+        tell: &mut dyn FnMut(&Source, &Schema),
+    ) -> Result<(), LogError> {
+        let SealedStore { disk, layout, .. } = &self.store;
+        manifest::read_facts(&**disk, layout, manifest)?.tell(&mut |fact| {
+            if let Fact::Schema { source, schema } = fact {
+                tell(source, schema);
+            }
+        });
+        // A split has what it replaced.
+        let known = self.manifests().iter().find(|known| known.number == manifest);
+        for replaced in known.iter().flat_map(|known| known.replaced()) {
+            self.sealed_sources(replaced.manifest, tell)?;
         }
         Ok(())
     }

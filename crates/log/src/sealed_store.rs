@@ -69,6 +69,17 @@ impl SealedStore {
         }
     }
 
+    /// Checks what is kept here of a segment whose pages are elsewhere, if anything is.
+    pub(crate) fn verify_tail(&self, segment: &CurrentSegment) -> Result<Vec<Damage>, LogError> {
+        let tail = self.layout.sealed_tail(segment.id);
+        let Some(file) = self.open_file(&tail)? else { return Ok(Vec::new()) };
+        let whole = Arc::new(Tail { file, whole: segment.child.bytes });
+        match open_checked(whole, segment, tail).and_then(|open| open.verify_directory()) {
+            Err(LogError::Damaged(damage)) => Ok(vec![*damage]),
+            verified => verified,
+        }
+    }
+
     fn open_file(&self, path: &Path) -> Result<Option<Arc<dyn ReadAt>>, LogError> {
         match self.disk.open(path, Access::Read) {
             Ok(file) => Ok(Some(Arc::new(file))),

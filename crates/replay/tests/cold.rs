@@ -71,7 +71,7 @@ impl Site {
             Ok(contents(SealedSegment::open(Arc::new(bytes), id.file(&self.data()))?.summary()))
         };
         let manifest = NewManifest::of(&manifest, read).unwrap();
-        self.catalog.register(&manifest, &one_share, &why()).unwrap();
+        self.catalog.register(&manifest, 0, &one_share, &why()).unwrap();
     }
 
     /// The sealed segments; the first has the events of `flow`, the second those of `heat`.

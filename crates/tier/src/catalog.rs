@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex};
 
 use redb::{Builder, ConcurrencyMode, Database, DatabaseError, ReadOnlyDatabase, WriteTransaction};
 
-pub use self::arrival::{NewManifest, NewSegment, Sharing, contents};
+pub use self::arrival::{NewManifest, NewSegment, Sharing, contents, possible_contents};
 pub(crate) use self::decision::digest;
 pub use self::decision::{Decision, Sealed, What, Why};
 use self::effect::{Beside, apply};
@@ -138,6 +138,23 @@ impl Catalog {
         Ok(CatalogReader { db: db? })
     }
 
+    /// Reads all of the catalog of the data directory `data`, and compares it with its checksums. Where a server runs, which did
+    /// that when it started, only the rows are read.
+    ///
+    /// # Errors
+    /// The first damage; or when there is no catalog.
+    pub fn verify(data: &Path) -> Result<(), CatalogError> {
+        let file = file(data);
+        if !file.exists() {
+            return Err(CatalogError::Absent { file });
+        }
+        match Self::open(data, [0; 16], None) {
+            Ok(catalog) => catalog.view()?.read_all(),
+            Err(CatalogError::InUse { .. }) => Self::read(data)?.view()?.read_all(),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The catalog as it is now.
     ///
     /// # Errors
@@ -187,13 +204,16 @@ impl Catalog {
     }
 
     /// Takes in what a manifest brought. Where it replaces sealed segments, these are split: they are gone from now on, their
-    /// events are in the new ones. A manifest that is known already is taken in again without effect.
+    /// events are in the new ones. A manifest that is known already is taken in again without effect. `sharing` goes by the policies
+    /// of `version`.
     ///
     /// # Errors
-    /// When an invariant forbids it: manifests come in order and without gaps, and no event is lost or doubled by a split.
+    /// When other policies apply by now; or an invariant forbids it: manifests come in order and without gaps, and no event is
+    /// lost or doubled by a split.
     pub fn register(
         &self,
         manifest: &NewManifest,
+        version: u64,
         sharing: &Sharing<'_>,
         why: &Why,
     ) -> Result<(), CatalogError> {
@@ -201,6 +221,11 @@ impl Catalog {
         self.transact(|tables| {
             if invariants::is_known(tables, manifest)? {
                 return Ok(());
+            }
+            let applied = tables.policy_version()?;
+            if applied != version {
+                let what = format!("it was shared out by policies {version}, and {applied} apply by now");
+                return Err(CatalogError::Refused { about: format!("manifest {}", manifest.number), what });
             }
             let decision = next(tables, why, what)?;
             invariants::follows(tables, manifest)?;

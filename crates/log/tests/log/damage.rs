@@ -355,3 +355,21 @@ fn a_segment_that_goes_while_it_is_read_is_missed() {
         assert!(matches!(read, Err(LogError::Damaged(_))), "segment {number}");
     }
 }
+
+#[test]
+fn all_damage_of_the_hot_log_is_told_at_once() {
+    let (sim, disk) = killed_log(24);
+    let damage = || LogReader::open(Arc::clone(&disk), data()).unwrap().verify().unwrap();
+    assert_eq!(damage(), []);
+    let flips = [(0, 100), (0, 700), (1, 3000)];
+    for (number, byte) in flips {
+        sim.flip_bit(&segment(number), byte * 8);
+    }
+    let found = damage();
+    for (number, byte) in flips {
+        let named = |damage: &icecore_log::Damage| {
+            damage.file == segment(number) && (damage.offset..damage.offset + 8192).contains(&byte)
+        };
+        assert!(found.iter().any(named), "segment {number}, byte {byte}: {found:?}");
+    }
+}

@@ -1,16 +1,16 @@
 //! `icecore catalog rebuild`: from manifests, local files, the journal and what the stores list.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use icecore_ingest::LabelHistory;
 use icecore_log::disk::{Disk, DiskLock};
-use icecore_log::{LogError, LogReader, Manifest, RealDisk, SegmentId};
-use icecore_tier::catalog::{Found, NewManifest, Rebuild, Rebuilt, Why};
+use icecore_log::{LogError, LogReader, RealDisk, SegmentId};
+use icecore_tier::catalog::{Found, NewManifest, Rebuild, Rebuilt, Why, possible_contents};
 use icecore_tier::policy::PolicySet;
 use icecore_tier::segment::Content;
 use icecore_tier::store::{Listed, Store, Waiting};
@@ -35,6 +35,7 @@ pub(super) fn run(config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
     drop(while_fetching);
     // Who reads a locked log waits for what its writer publishes.
     let reader = LogReader::open(Arc::new(RealDisk), data)?;
+    manifests_are_whole(&reader)?;
     let _alone = alone(data)?;
     let why = Why {
         time: instant::now(),
@@ -46,11 +47,26 @@ pub(super) fn run(config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
     add_identities(&rebuild, data)?;
     let policies = PolicySet::parse("the journal's policies", rebuild.policies().unwrap_or(RETENTION))?;
     let labels = registry(config)?.labels();
-    let found = Finder::look(config, &stores, &waiting, &labels)?.found(reader.manifests())?;
+    let mut finder = Finder::look(config, &stores, &waiting, &labels)?;
+    let found = finder.found(&reader, &rebuild.deleted())?;
     let sharing = |bytes, contents: &[Content]| tiers::shares(&policies, &labels, bytes, contents);
     let (catalog, rebuilt) = rebuild.build(data, &found, &sharing)?;
-    tell(catalog.view()?.count()?, &rebuilt, out)?;
+    for damage in &finder.damaged {
+        writeln!(out, "damaged, and not counted: {damage}")?;
+    }
+    tell(catalog.view()?.count()?, &rebuilt, &found, out)?;
     tails::take(&catalog, config, &stores, &waiting)
+}
+
+/// Without a manifest nobody knows what belongs to the log.
+fn manifests_are_whole(reader: &LogReader) -> anyhow::Result<()> {
+    let damage = reader.verify_manifests()?;
+    ensure!(
+        damage.is_empty(),
+        "nothing was changed: {}; move the file away if a store has it (it is fetched then), or copy it from one that has",
+        damage.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    );
+    Ok(())
 }
 
 /// The lock of the data directory, without which no server starts.
@@ -73,12 +89,13 @@ fn add_identities(rebuild: &Rebuild, data: &Path) -> anyhow::Result<()> {
     registry.sync_all().with_context(failed)
 }
 
-fn tell(segments: u64, rebuilt: &Rebuilt, out: &mut impl Write) -> anyhow::Result<()> {
+fn tell(segments: u64, rebuilt: &Rebuilt, looked: &Found, out: &mut impl Write) -> anyhow::Result<()> {
     let Rebuilt { faults, skipped, missing, unverified } = rebuilt;
     writeln!(out, "the catalog has {}", counted(segments, "segment"))?;
-    missing
-        .iter()
-        .try_for_each(|id| writeln!(out, "missing: segment {id} is in no place that was looked at"))?;
+    for id in missing {
+        let beside = if looked.damaged.contains_key(id) { ", but for its damaged file" } else { "" };
+        writeln!(out, "missing: segment {id} is in no place that was looked at{beside}")?;
+    }
     for (id, store) in unverified {
         writeln!(out, "not counted: store `{store}` has segment {id}, but the journal does not say so")?;
     }
@@ -100,6 +117,8 @@ struct Finder<'a> {
     waiting: &'a Waiting,
     labels: &'a LabelHistory,
     objects: BTreeMap<&'a str, BTreeMap<SegmentId, Listed>>,
+    /// Damage that was met, for people.
+    damaged: Vec<String>,
 }
 
 impl<'a> Finder<'a> {
@@ -113,17 +132,22 @@ impl<'a> Finder<'a> {
             Ok((name.as_str(), stores::segments(store, waiting)?.into_iter().collect()))
         };
         let objects = stores.iter().map(list).collect::<anyhow::Result<_>>()?;
-        Ok(Self { config, stores, waiting, labels, objects })
+        Ok(Self { config, stores, waiting, labels, objects, damaged: Vec::new() })
     }
 
-    fn found(&self, manifests: &[Arc<Manifest>]) -> anyhow::Result<Found> {
+    fn found(&mut self, reader: &LogReader, deleted: &BTreeSet<SegmentId>) -> anyhow::Result<Found> {
         let mut found = Found::default();
-        for manifest in manifests {
-            let new = NewManifest::of(manifest, |id| self.contents(id))?;
+        for manifest in reader.manifests() {
+            let new = NewManifest::of(manifest, |id| match self.contents(id, &mut found)? {
+                Some(contents) => Ok(contents),
+                // Nothing is held, or shared, of what is not there any more.
+                None if deleted.contains(&id) => Ok(Vec::new()),
+                None => possible_contents(reader, id, &manifest.children[id.child as usize]),
+            })?;
             found.manifests.insert(manifest.number, new);
             let here =
                 manifest.segments().map(|(id, _)| id).filter(|id| id.file(&self.config.data.dir).exists());
-            found.local.extend(here);
+            found.local.extend(here.filter(|id| !found.damaged.contains_key(id)));
         }
         for (store, objects) in &self.objects {
             let bytes = objects.iter().map(|(id, object)| (*id, object.bytes)).collect();
@@ -132,18 +156,31 @@ impl<'a> Finder<'a> {
         Ok(found)
     }
 
-    /// What is in a segment, by its footer, wherever there is one; nothing of one that is nowhere.
-    fn contents(&self, id: SegmentId) -> Result<Vec<Content>, LogError> {
-        let at_receipt = |device: &str, received| tiers::at(self.labels, device, received);
-        if let Some(segment) = open_local(id, &self.config.data.dir)? {
-            return contents(&segment, &at_receipt);
+    /// What is in a segment, by its footer and its batch directory, from the first place where they are whole. What is damaged on
+    /// the way is not counted as being there.
+    fn contents(&mut self, id: SegmentId, found: &mut Found) -> Result<Option<Vec<Content>>, LogError> {
+        let labels = self.labels;
+        let at_receipt = |device: &str, received| tiers::at(labels, device, received);
+        let local = open_local(id, &self.config.data.dir).transpose();
+        match local.map(|segment| contents(&segment?, &at_receipt)) {
+            Some(Err(LogError::Damaged(damage))) => {
+                self.damaged.push(damage.to_string());
+                found.damaged.insert(id, damage.to_string());
+            }
+            Some(read) => return read.map(Some),
+            None => {}
         }
-        for (store, objects) in &self.objects {
-            if let Some(object) = objects.get(&id) {
-                let segment = stores::open_segment(&self.stores[*store], self.waiting, object)?;
-                return contents(&segment, &at_receipt);
+        for (store, objects) in &mut self.objects {
+            let Some(object) = objects.get(&id) else { continue };
+            let segment = stores::open_segment(&self.stores[*store], self.waiting, object);
+            match segment.and_then(|segment| contents(&segment, &at_receipt)) {
+                Err(LogError::Damaged(damage)) => {
+                    self.damaged.push(format!("store `{store}`: {damage}"));
+                    objects.remove(&id);
+                }
+                read => return read.map(Some),
             }
         }
-        Ok(Vec::new())
+        Ok(None)
     }
 }

@@ -76,7 +76,8 @@ pub(crate) fn archived_in(cold: &Cold) -> Site {
             let rows = contents.iter().map(|content| content.rows).sum();
             vec![Share { policy: "default".to_owned(), rows, bytes }]
         };
-        catalog.register(&new, &share, &why).unwrap();
+        let version = catalog.view().unwrap().policy_version().unwrap();
+        catalog.register(&new, version, &share, &why).unwrap();
         let object = format!("manifests/{:012}.manifest", manifest.number);
         put(&waiting, &store, &object, &manifest.file(&data));
     }

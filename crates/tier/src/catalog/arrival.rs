@@ -1,10 +1,10 @@
 //! What the catalog is told of a manifest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Range, RangeInclusive};
 
 use icecore_log::sealed::SealedSummary;
-use icecore_log::{Child, Manifest, SealSource};
+use icecore_log::{Child, LogError, LogReader, Manifest, SealSource};
 
 use super::decision::Sealed;
 use crate::segment::{Content, Segment, SegmentId, Share, Span};
@@ -85,6 +85,30 @@ pub fn contents(segment: &SealedSummary) -> Vec<Content> {
         content.received.last = content.received.last.max(received.last);
     }
     contents.into_values().collect()
+}
+
+/// What may be in a segment that cannot be read: events of each of the devices and schemas that its manifest sealed. A policy or a
+/// hold that is about any of them is about the segment then: it may be kept longer than it had to be, never shorter.
+///
+/// # Errors
+/// When its manifest cannot be read either.
+pub fn possible_contents(log: &LogReader, id: SegmentId, segment: &Child) -> Result<Vec<Content>, LogError> {
+    let mut names = BTreeSet::new();
+    log.sealed_sources(id.manifest, &mut |source, schema| {
+        names.insert((schema.name().to_owned(), source.device.as_str().to_owned()));
+    })?;
+    if names.is_empty() {
+        names.insert((String::new(), String::new()));
+    }
+    // How many are whose is not known; none goes unmentioned.
+    let (each, left) = (segment.rows / names.len() as u64, segment.rows % names.len() as u64);
+    let content = |(n, (schema, device)): (u64, (String, String))| Content {
+        schema,
+        device,
+        received: span(&segment.received),
+        rows: each + u64::from(n < left),
+    };
+    Ok((0..).zip(names).map(content).collect())
 }
 
 fn span(times: &RangeInclusive<i64>) -> Span {

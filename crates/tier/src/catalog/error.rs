@@ -8,8 +8,8 @@ use crate::segment::SegmentId;
 /// The catalog could not be read, or did not do what was asked; then nothing of it was done.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
-    /// The database refused.
-    #[error("catalog.redb: {0}")]
+    /// The database refused, or is damaged.
+    #[error("catalog.redb: {0}{to_do}", to_do = to_do(.0))]
     Database(Box<redb::Error>),
     /// Another process has the catalog open for writing.
     #[error("{} is in use by another process; ask the server, or stop it first", file.display())]
@@ -117,6 +117,20 @@ impl CatalogError {
             Self::Broken(violation) => format!("{}: {}", violation.invariant, violation.what),
             error => error.to_string(),
         }
+    }
+}
+
+/// What helps against damage, behind the message that tells of it.
+fn to_do(error: &redb::Error) -> &'static str {
+    let is_damage = match error {
+        redb::Error::Io(error) => error.kind() == std::io::ErrorKind::InvalidData,
+        redb::Error::Corrupted(_) | redb::Error::UpgradeRequired(_) => true,
+        _ => false,
+    };
+    if is_damage {
+        "; it is damaged: stop the server, and make it anew with `icecore catalog rebuild`"
+    } else {
+        ""
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Found {
     pub manifests: BTreeMap<u64, NewManifest>,
     /// The segments whose files are in the data directory.
     pub local: BTreeSet<SegmentId>,
+    /// What is wrong with files in the data directory that are not among these.
+    pub damaged: BTreeMap<SegmentId, String>,
     /// The objects in each store that was listed, with their bytes. Of a store that was not, what the journal says is believed.
     pub stores: BTreeMap<String, BTreeMap<SegmentId, u64>>,
 }
@@ -90,6 +92,27 @@ impl Rebuild {
             What::Identity { line } => Some(&**line),
             _ => None,
         })
+    }
+
+    /// The segments that were deleted by policy.
+    #[must_use]
+    pub fn deleted(&self) -> BTreeSet<SegmentId> {
+        let voids = self.voids();
+        let effective = self.decisions().filter(|decision| !voids.contains(&decision.number));
+        let deleted = effective.filter_map(|decision| match decision.what {
+            What::Deleted { segment } => Some(segment),
+            _ => None,
+        });
+        deleted.collect()
+    }
+
+    /// The decisions that never took effect.
+    fn voids(&self) -> BTreeSet<u64> {
+        let voids = self.decisions().filter_map(|decision| match decision.what {
+            What::Void { decision, .. } => Some(decision),
+            _ => None,
+        });
+        voids.collect()
     }
 
     /// What is wrong with the journal; empty when it was read whole.
@@ -177,13 +200,7 @@ impl Rebuild {
         found: &Found,
         rebuilt: &mut Rebuilt,
     ) -> Result<(), CatalogError> {
-        let voids: BTreeSet<u64> = self
-            .decisions()
-            .filter_map(|decision| match decision.what {
-                What::Void { decision, .. } => Some(decision),
-                _ => None,
-            })
-            .collect();
+        let voids = self.voids();
         // Shares are computed at the end, by the policies that apply then.
         let nobody = |_: u64, _: &[Content]| Vec::new();
         for decision in &self.reading.decisions {
@@ -270,10 +287,18 @@ impl Rebuild {
                 rebuilt.missing.push(segment);
             }
         }
-        let reason = "so it was found by a rebuild";
         // What is there comes first, so that nothing is called missing on the way.
         differs.sort_by_key(|what| !matches!(what, What::LocalFound { .. }));
-        differs.into_iter().try_for_each(|what| self.add(tables, what, reason, Beside::default()))
+        differs.into_iter().try_for_each(|what| {
+            let damage = match &what {
+                What::LocalLost { segment } => found.damaged.get(segment),
+                _ => None,
+            };
+            let reason = damage.map_or("so it was found by a rebuild".to_owned(), |damage| {
+                format!("a rebuild found its file damaged: {damage}")
+            });
+            self.add(tables, what, &reason, Beside::default())
+        })
     }
 
     /// Of what is gone or was dropped, forgets the bytes that are gone as well.

@@ -9,7 +9,7 @@ use super::decision::{Decision, What};
 use super::error::CatalogError;
 use super::rows::{
     CONTENTS, DROPPED, Deletions, End, Entry, GONE, Gone, HISTORY, HISTORY_OF, HOLDS, Id, MANIFESTS,
-    POLICIES, SEGMENTS, STATE, STATE_KEY, State, UPLOADS, decode, get, id, key,
+    ManifestRow, POLICIES, SEGMENTS, STATE, STATE_KEY, State, UPLOADS, decode, get, id, key,
 };
 use crate::hold::Hold;
 use crate::instant;
@@ -285,10 +285,51 @@ impl View {
         &self.state.deletions
     }
 
+    /// The version of the policies that apply; 0 before any did.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn policy_version(&self) -> Result<u64, CatalogError> {
+        Ok(self.txn.open_table(POLICIES)?.last()?.map_or(0, |(version, _)| version.value()))
+    }
+
+    /// When the last decision was made, in nanoseconds since the Unix epoch; `None` before the first one.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn last_decided(&self) -> Result<Option<i64>, CatalogError> {
+        let Some((number, row)) = self.history.last()? else { return Ok(None) };
+        let decision: Decision = decode("history", &number.value(), row.value())?;
+        Ok(Some(decision.time))
+    }
+
     /// The first position that no manifest covers yet.
     #[must_use]
     pub fn sealed_to(&self) -> u64 {
         self.state.sealed_to
+    }
+
+    /// Reads every row.
+    pub(super) fn read_all(&self) -> Result<(), CatalogError> {
+        for entry in self.segments()? {
+            self.contents(entry?.segment.id)?;
+        }
+        for gone in self.gone()? {
+            self.contents(gone?.id)?;
+        }
+        for decision in self.history(..)? {
+            decision?;
+        }
+        self.holds()?;
+        self.all_policies()?;
+        self.dropped_copies()?;
+        self.uploads()?;
+        let manifests = self.txn.open_table(MANIFESTS)?;
+        for row in manifests.iter()? {
+            let (number, row) = row?;
+            decode::<ManifestRow>("manifests", &number.value(), row.value())?;
+        }
+        Ok(())
     }
 
     pub(super) fn state(&self) -> &State {

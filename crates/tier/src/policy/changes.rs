@@ -44,6 +44,12 @@ impl Changes {
     pub fn bytes(&self) -> u64 {
         self.sooner.iter().map(|change| change.bytes).sum()
     }
+
+    /// All events that would be deleted sooner.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.sooner.iter().map(|change| change.rows).sum()
+    }
 }
 
 /// Events, and the places of their policies in the old and in the new set.

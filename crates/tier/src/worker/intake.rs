@@ -7,12 +7,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use icecore_log::disk::Access;
 use icecore_log::sealed::{SealedEntry, SealedSegment};
-use icecore_log::{Disk, LogError, Manifest, RealDisk};
+use icecore_log::{Disk, LogError, LogReader, Manifest, RealDisk};
 
 use super::trouble::Trouble;
-use super::{LabelsAt, Round, Worker};
-use crate::catalog::NewManifest;
-use crate::policy::{Labels, PolicySet};
+use super::{InForce, LabelsAt, Round, Worker};
+use crate::catalog::{NewManifest, possible_contents};
+use crate::policy::Labels;
 use crate::segment::{Content, SegmentId, Span};
 use crate::store::Store;
 
@@ -21,26 +21,47 @@ const SHELF: &str = "manifests";
 
 impl Worker {
     /// Registers the manifests that the catalog does not know yet.
-    pub(super) fn take_in(&mut self, round: &mut Round<'_>, policies: &PolicySet) -> Result<(), Trouble> {
+    pub(super) fn take_in(&mut self, round: &mut Round<'_>, in_force: &InForce) -> Result<(), Trouble> {
+        let InForce { version, policies } = in_force;
         let next = self.catalog.view()?.next_manifest()?;
         for manifest in self.sealer.manifests(next) {
-            let new = self.read(&manifest, round.labels)?;
+            let mut unreadable = Vec::new();
+            let new = self.read(&manifest, round.labels, &mut unreadable)?;
             let labels = round.labels;
             let sharing = |bytes, contents: &[Content]| {
                 policies.shares(bytes, contents, |content| labels(&content.device, content.received.last))
             };
             let reason = format!("manifest {} was written", manifest.number);
-            self.catalog.register(&new, &sharing, &round.because(&reason))?;
+            self.catalog.register(&new, *version, &sharing, &round.because(&reason))?;
+            for (id, trouble) in unreadable {
+                self.catalog.local_lost(id, &round.because(&trouble.to_string()))?;
+                self.fail(round, Some(id), "read", &trouble);
+            }
             round.pass.registered += new.segments.len() as u64;
             self.littered |= !new.from.is_empty();
         }
         Ok(())
     }
 
-    /// What the catalog is told of a manifest.
-    fn read(&self, manifest: &Manifest, labels: &LabelsAt<'_>) -> Result<NewManifest, Trouble> {
-        let root = |id: SegmentId| manifest.children[id.child as usize].root;
-        NewManifest::of(manifest, |id| Ok(contents(&self.open_local(id, root(id))?, labels)?))
+    /// What the catalog is told of a manifest. One damaged segment does not keep it from hearing of all others.
+    fn read(
+        &self,
+        manifest: &Manifest,
+        labels: &LabelsAt<'_>,
+        unreadable: &mut Vec<(SegmentId, Trouble)>,
+    ) -> Result<NewManifest, Trouble> {
+        NewManifest::of(manifest, |id| {
+            let child = &manifest.children[id.child as usize];
+            let read = self.open_local(id, child.root).and_then(|segment| Ok(contents(&segment, labels)?));
+            match read {
+                Err(trouble) if trouble.is_damage() || trouble.is_absent() => {
+                    unreadable.push((id, trouble));
+                    let log = LogReader::open(Arc::new(RealDisk), &self.data)?;
+                    Ok(possible_contents(&log, id, child)?)
+                }
+                read => read,
+            }
+        })
     }
 
     /// Where the local file of a segment is, or would be.

@@ -38,7 +38,7 @@ use self::pass::Round;
 pub use self::pass::{Failure, Pass};
 use self::patience::Patience;
 use self::trouble::Trouble;
-use crate::catalog::{Catalog, Deletions, View};
+use crate::catalog::{Applied, Catalog, Deletions, View};
 use crate::elsewhere::Elsewhere;
 use crate::plan::{Books, Moment, Plan};
 use crate::policy::{Labels, PolicySet};
@@ -59,6 +59,12 @@ pub struct Circumstances<'a> {
     pub written: u64,
     /// The labels of devices, at receipt.
     pub labels: &'a LabelsAt<'a>,
+}
+
+/// The policies that apply at the beginning of a pass. An operator may replace them in the midst of it.
+struct InForce {
+    version: u64,
+    policies: PolicySet,
 }
 
 /// Carries out plans. It keeps nothing that it could not find again after a crash, except its patience.
@@ -153,30 +159,31 @@ impl Worker {
     }
 
     fn try_pass(&mut self, round: &mut Round<'_>) -> Result<(), Trouble> {
-        let Some(policies) = self.policies()? else {
+        let Some(in_force) = self.in_force()? else {
             round.pass.waits.push("no policies apply yet".to_owned());
             return Ok(());
         };
-        self.take_in(round, &policies)?;
+        let policies = &in_force.policies;
+        self.take_in(round, &in_force)?;
         self.mirror(round);
         self.shelve(round);
-        let plan = self.plan(round, &policies)?;
+        let plan = self.plan(round, policies)?;
         self.sweep(round, &plan)?;
         self.decide(round, &plan)?;
         self.clear_away(round)?;
         self.copy(round, &plan)?;
-        if self.split(round, &plan, &policies)? {
-            self.take_in(round, &policies)?;
+        if self.split(round, &plan, policies)? {
+            self.take_in(round, &in_force)?;
         }
         self.mirror(round);
         Ok(())
     }
 
     /// The policies that apply, by the catalog.
-    fn policies(&self) -> Result<Option<PolicySet>, Trouble> {
-        let Some(applied) = self.catalog.view()?.policies()? else { return Ok(None) };
-        let name = format!("policies {}", applied.version);
-        Ok(Some(PolicySet::parse(&name, &applied.text)?))
+    fn in_force(&self) -> Result<Option<InForce>, Trouble> {
+        let Some(Applied { version, text, .. }) = self.catalog.view()?.policies()? else { return Ok(None) };
+        let policies = PolicySet::parse(&format!("policies {version}"), &text)?;
+        Ok(Some(InForce { version, policies }))
     }
 
     fn plan(&mut self, round: &mut Round<'_>, policies: &PolicySet) -> Result<Plan, Trouble> {

@@ -127,11 +127,13 @@ impl Worker {
             let Some(id) = id else { continue };
             match (view.segment(id)?, view.tombstone(id)?) {
                 (Some(entry), _) if entry.segment.local => {}
-                (Some(entry), _) if entry.missing => {
-                    verify(&self.file(id), entry.segment.root)?;
-                    self.catalog
-                        .local_found(id, &round.because("its file is in the data directory again"))?;
-                }
+                (Some(entry), _) if entry.missing => match verify(&self.file(id), entry.segment.root) {
+                    Ok(()) => {
+                        let why = round.because("its file is in the data directory again");
+                        self.catalog.local_found(id, &why)?;
+                    }
+                    Err(trouble) => self.fail(round, Some(id), "read", &trouble),
+                },
                 (Some(_), _) => {
                     round.pass.dropped_bytes += self.sealer.drop_pages(id)?;
                     round.pass.cleared += 1;

@@ -64,6 +64,11 @@ impl Trouble {
         }
     }
 
+    /// Whether the bytes of a segment are not what they were.
+    pub(super) fn is_damage(&self) -> bool {
+        self.kind() == "damage"
+    }
+
     /// Whether there is no such file.
     pub(super) fn is_absent(&self) -> bool {
         matches!(self, Self::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound)

@@ -56,7 +56,7 @@ fn child() {
     let sealed_to = catalog.view().unwrap().sealed_to();
     for manifest in sealed_to / 10.. {
         let segment = id(manifest, 0);
-        catalog.register(&sealing(manifest), &all_keep, &why()).unwrap();
+        catalog.register(&sealing(manifest), 0, &all_keep, &why()).unwrap();
         catalog.record_copy(segment, "archive", None, &why()).unwrap();
         println!("step");
         catalog.mirror("child", 1).unwrap();
@@ -105,7 +105,7 @@ fn a_killed_process_leaves_what_the_next_one_goes_on_from() {
     let manifests = (0..view.sealed_to() / 10).map(|manifest| (manifest, sealing(manifest))).collect();
     let local = live.iter().filter(|segment| segment.local).map(|segment| segment.id).collect();
     let rebuild = Rebuild::begin(Some(bucket(directory)), [8; 16], why()).unwrap();
-    let found = Found { manifests, local, stores: BTreeMap::new() };
+    let found = Found { manifests, local, ..Found::default() };
     let (catalog, rebuilt) = rebuild.build(directory, &found, &all_keep).unwrap();
     assert!(rebuilt.faults.is_empty() && rebuilt.skipped.is_empty(), "{rebuilt:?}");
     let again = catalog.view().unwrap();

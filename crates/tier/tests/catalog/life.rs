@@ -52,7 +52,7 @@ fn a_change_of_policies_shares_segments_out_anew_and_a_split_loses_no_event() {
     let catalog = site.catalog();
     let sealing =
         site.sealing(&[&[("heat", "oslo/1", 10), ("heat", "bergen/1", 30), ("flow", "oslo/2", 60)]]);
-    catalog.register(&sealing, &all_keep, &site.why("sealed")).unwrap();
+    catalog.register(&sealing, 0, &all_keep, &site.why("sealed")).unwrap();
     site.register(&sealing).unwrap();
     let segment = id(0, 0);
     assert_eq!(site.entry(segment).segment.shares.len(), 1, "a second registration changes nothing");

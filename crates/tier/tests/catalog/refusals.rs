@@ -3,7 +3,7 @@
 use icecore_tier::catalog::{CatalogError, Deletions};
 use icecore_tier::hold::Scope;
 
-use crate::support::{DAY, Site, by_schema, id};
+use crate::support::{DAY, POLICIES, Site, by_schema, id};
 
 /// The name of the invariant that a refusal names.
 fn invariant(result: Result<(), CatalogError>) -> &'static str {
@@ -174,4 +174,14 @@ fn a_damaged_file_is_named_when_it_is_opened() {
         }
     }
     assert!(noticed > 0);
+}
+
+#[test]
+fn what_was_shared_out_by_policies_that_were_replaced_is_not_registered() {
+    let site = Site::without_bucket();
+    let sealing = site.sealing(&[&[("heat", "oslo/1", 10)]]);
+    site.catalog().apply_policies(POLICIES, &by_schema, &site.why("in between")).unwrap();
+    let error = site.catalog().register(&sealing, 0, &by_schema, &site.why("sealed")).unwrap_err();
+    assert!(error.to_string().contains("by policies 0, and 1 apply by now"), "{error}");
+    site.register(&sealing).unwrap();
 }

@@ -233,7 +233,8 @@ impl Site {
     }
 
     pub(crate) fn register(&self, sealing: &NewManifest) -> Result<(), CatalogError> {
-        self.catalog().register(sealing, &by_schema, &self.why("sealed"))
+        let version = self.catalog().view().unwrap().policy_version().unwrap();
+        self.catalog().register(sealing, version, &by_schema, &self.why("sealed"))
     }
 
     /// Registers one segment of ten events of one schema and device.

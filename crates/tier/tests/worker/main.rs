@@ -1,6 +1,7 @@
 //! The worker over real logs: whole lives, stores that do everything wrong, crashes at every request.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod damage;
 mod faults;
 mod faulty;
 mod histories;
