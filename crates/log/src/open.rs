@@ -163,7 +163,8 @@ impl Opening {
         let known = opening.history.log().or_else(|| Some(opening.segments.first()?.log));
         opening.log = log_id::load_or_create(&*opening.disk, &opening.layout, known)?;
         let log = opening.log;
-        opening.watermark = Watermark::read(&*opening.disk, &opening.layout).filter(|mark| mark.log == log);
+        opening.watermark =
+            Watermark::read_or_tell(&*opening.disk, &opening.layout).filter(|mark| mark.log == log);
         Ok(opening)
     }
 

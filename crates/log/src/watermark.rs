@@ -55,6 +55,20 @@ impl Watermark {
         })
     }
 
+    /// The same for the writer that starts: it tells when there is one that is not whole.
+    pub(crate) fn read_or_tell(disk: &dyn Disk, layout: &Layout) -> Option<Self> {
+        let mark = Self::read(disk, layout);
+        let file = layout.watermark();
+        let is_there = || disk.open(&file, Access::Read).and_then(|file| file.len()).is_ok_and(|len| len > 0);
+        if mark.is_none() && is_there() {
+            tracing::warn!(
+                file = %file.display(),
+                "the watermark is damaged, and is made anew: what was durable is told by the segments alone this time"
+            );
+        }
+        mark
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(BYTES);
         out.extend_from_slice(&MAGIC);

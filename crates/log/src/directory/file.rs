@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use icecore_wire::{DeviceName, Digest, Epoch, Schema};
@@ -113,6 +113,9 @@ impl DirectoryFile {
             Err(error) => return Err(LogError::io("open", &path)(error)),
         };
         let read = Self::read(path.clone(), file, layout).map_err(LogError::io("read", &path))?;
+        if read.is_none() {
+            tell_damaged(&path);
+        }
         Ok(read.filter(|directory| {
             let extent = &directory.extent;
             (extent.log, extent.segment, extent.nonce) == (header.log, header.number, header.nonce)
@@ -150,7 +153,10 @@ impl DirectoryFile {
         for start in (0..rows).step_by(ROWS_AT_ONCE as usize) {
             match directory.read_rows(start..rows.min(start + ROWS_AT_ONCE)) {
                 Ok(_) => {}
-                Err(LogError::Damaged(_)) => return Ok(None),
+                Err(LogError::Damaged(_)) => {
+                    tell_damaged(&directory.path);
+                    return Ok(None);
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -256,6 +262,14 @@ impl DirectoryFile {
             && (row.block as usize) < self.tables.blocks.len();
         known.then_some(row)
     }
+}
+
+/// Nothing is lost with a directory, but a disk that spoilt it may spoil more.
+pub(super) fn tell_damaged(path: &Path) {
+    tracing::warn!(
+        file = %path.display(),
+        "the batch directory is damaged; what it tells is taken from its segment instead"
+    );
 }
 
 fn encode(extent: &Extent, directory: &Directory, damage: &[Damage]) -> Vec<u8> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use icecore_wire::{DeviceName, Epoch};
 
+use super::file::tell_damaged;
 use super::sealed_ranges::Candidates;
 use super::{BatchEntry, DirectoryFile, SealedRanges};
 use crate::error::LogError;
@@ -123,7 +124,8 @@ impl StoredDirectories {
             let found = match self.directory(place) {
                 Ok(Open::Sealed(segment)) => segment.find(device, epoch, first_sequence),
                 Ok(Open::Hot(directory)) => match (directory.find(device, epoch, first_sequence), place) {
-                    (Err(LogError::Damaged(_)), Place::Hot(segment)) => {
+                    (Err(LogError::Damaged(damage)), Place::Hot(segment)) => {
+                        tell_damaged(&damage.file);
                         self.rebuild(segment)?.find(device, epoch, first_sequence)
                     }
                     (found, _) => found,

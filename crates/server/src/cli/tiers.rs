@@ -139,7 +139,8 @@ pub(crate) struct VerifyArgs {
     #[arg(value_name = "ID", required_unless_present = "all")]
     pub(crate) id: Option<SegmentId>,
 
-    /// Every segment: all local files and manifests, or with `--store` all objects and the journal.
+    /// Every segment, and all else there is: manifests, the log, the registry and the catalog, or with `--store` manifests,
+    /// terms and the journal.
     #[arg(long, conflicts_with = "id")]
     pub(crate) all: bool,
 
@@ -150,6 +151,10 @@ pub(crate) struct VerifyArgs {
     /// An option of the store's client, `region=eu-north-1` (repeatable).
     #[arg(long = "store-option", value_name = "KEY=VALUE", value_parser = parse_label)]
     pub(crate) store_options: Vec<(String, String)>,
+
+    /// What policies call that store; to be said where copies went to several, so that one that is gone is noticed.
+    #[arg(long, value_name = "NAME", requires = "store")]
+    pub(crate) store_name: Option<String>,
 
     /// The root that the segment has to have, as it was kept elsewhere.
     #[arg(long, value_name = "HASH", value_parser = parse_root, conflicts_with = "all")]

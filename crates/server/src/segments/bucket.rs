@@ -11,25 +11,21 @@ use icecore_tier::journal::{Audit, StoreBucket};
 use icecore_tier::store::{Listed, Store, Waiting};
 
 use super::hex;
+use crate::cli::VerifyArgs;
 use crate::stores;
 use crate::table::counted;
 
-/// Verifies every segment in a store, or the one that is asked for; `root` is what that has to have.
-pub(super) fn verify(
-    store: &Store,
-    id: Option<SegmentId>,
-    root: Option<[u8; 32]>,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
+/// Verifies every segment in a store, or the one that is asked for.
+pub(super) fn verify(store: &Store, args: &VerifyArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let waiting = stores::waiting()?;
-    let expected = Expected::read(store, &waiting)?;
+    let expected = Expected::read(store, args.store_name.as_deref(), &waiting)?;
     let objects = stores::segments(store, &waiting)?;
     ensure!(
         !(objects.is_empty() && expected.roots.is_empty()),
         "there are no sealed segments in {}; is it the whole URL?",
         store.name()
     );
-    let wanted = |other: &SegmentId| id.is_none_or(|id| id == *other);
+    let wanted = |other: &SegmentId| args.id.is_none_or(|id| id == *other);
     let mut tally = Tally::default();
     for fault in &expected.faults {
         tally.bad(out, fault)?;
@@ -39,7 +35,12 @@ pub(super) fn verify(
             tally.left_over += 1;
             continue;
         }
-        match read(store, &waiting, object, root.or(expected.roots.get(id).map(|child| child.root)))? {
+        if !expected.manifests.contains(&id.manifest) {
+            let manifest = id.manifest;
+            let what = "its manifest is gone, so that nobody knows whether it is the right one";
+            tally.bad(out, &format!("{}: manifests/{manifest:012}.manifest, {what}", object.path))?;
+        }
+        match read(store, &waiting, object, args.root.or(expected.roots.get(id).map(|child| child.root)))? {
             wrong if wrong.is_empty() => tally.whole += 1,
             wrong => wrong.iter().try_for_each(|wrong| tally.bad(out, wrong))?,
         }
@@ -49,8 +50,11 @@ pub(super) fn verify(
         tally.bad(out, &format!("segments/{id}.ice: the object is gone, and no policy deleted it"))?;
     }
     tally.deleted = expected.deleted.iter().filter(|id| wanted(id)).count() as u64;
-    if let Some(id) = id {
+    if let Some(id) = args.id {
         ensure!(tally.bad > 0 || tally.deleted + tally.whole > 0, "segment {id} is not in this store");
+    }
+    if let Some(blind) = &expected.blind {
+        writeln!(out, "objects that are gone are not noticed: {blind}")?;
     }
     tally.finish(out)
 }
@@ -79,6 +83,8 @@ fn read(
 /// What should be in a store, by its manifests and its journal.
 #[derive(Default)]
 struct Expected {
+    /// Numbers of the manifests that are there, whole or not.
+    manifests: BTreeSet<u64>,
     roots: BTreeMap<SegmentId, Child>,
     /// Segments with a copy that the journal knows of.
     copied: BTreeSet<SegmentId>,
@@ -86,26 +92,41 @@ struct Expected {
     deleted: BTreeSet<SegmentId>,
     /// What is wrong with manifests and journal.
     faults: Vec<String>,
+    /// Why `copied` cannot be told.
+    blind: Option<String>,
 }
 
 impl Expected {
-    fn read(store: &Store, waiting: &Waiting) -> anyhow::Result<Self> {
+    /// `name` is what the journal calls this store.
+    fn read(store: &Store, name: Option<&str>, waiting: &Waiting) -> anyhow::Result<Self> {
         let mut expected = Self::default();
         expected.read_manifests(store, waiting)?;
         let audit = Audit::read(&StoreBucket::new(store.clone(), waiting.clone()))?;
         expected.faults.extend(audit.faults);
-        let stores: BTreeSet<&String> = audit
+        let stores: BTreeSet<&str> = audit
             .decisions
             .iter()
             .filter_map(|decision| match &decision.what {
-                What::Copied { store, .. } => Some(store),
+                What::Copied { store, .. } => Some(store.as_str()),
                 _ => None,
             })
             .collect();
-        // With copies in several stores, the journal does not say which of them this one is.
-        let is_only_store = stores.len() <= 1;
+        expected.blind = match (name, stores.len()) {
+            _ if audit.decisions.is_empty() => Some("there is no journal in this store".to_owned()),
+            (Some(name), _) if !stores.contains(name) => {
+                Some(format!("the journal knows of no copy in a store called {name}"))
+            }
+            (None, 2..) => {
+                let stores = Vec::from_iter(stores.iter().copied()).join(", ");
+                Some(format!(
+                    "the journal has copies in several stores ({stores}); --store-name says which it is"
+                ))
+            }
+            _ => None,
+        };
+        let name = name.or_else(|| stores.first().copied()).filter(|_| expected.blind.is_none());
         for decision in &audit.decisions {
-            expected.take(&decision.what, is_only_store);
+            expected.take(&decision.what, name);
         }
         Ok(expected)
     }
@@ -113,21 +134,25 @@ impl Expected {
     /// Manifests are one chain, which is checked as that of any log.
     fn read_manifests(&mut self, store: &Store, waiting: &Waiting) -> anyhow::Result<()> {
         let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
-        stores::fetch_manifests(store, waiting, directory.path())?;
+        self.manifests = stores::fetch_manifests(store, waiting, directory.path())?;
         let reader = LogReader::open(Arc::new(RealDisk), directory.path())?;
-        if let Err(LogError::Damaged(damage)) = reader.facts(&mut |_| ()) {
-            let place = directory.path().display().to_string() + "/";
-            self.faults.push(damage.to_string().replace(&place, ""));
-        }
+        let place = directory.path().display().to_string() + "/";
+        let damage = reader.verify_manifests()?;
+        self.faults.extend(damage.iter().map(|damage| damage.to_string().replace(&place, "")));
         let children = reader.manifests().iter().flat_map(|manifest| manifest.segments());
         self.roots = children.map(|(id, child)| (id, child.clone())).collect();
         Ok(())
     }
 
-    fn take(&mut self, what: &What, is_only_store: bool) {
+    /// Takes a decision in; `name` is what they call this store, where that is known.
+    fn take(&mut self, what: &What, name: Option<&str>) {
         match what {
-            What::Copied { segment, .. } if is_only_store => _ = self.copied.insert(*segment),
-            What::CopyLost { segment, .. } | What::CopyDropped { segment, .. } => {
+            What::Copied { segment, store, .. } if Some(store.as_str()) == name => {
+                self.copied.insert(*segment);
+            }
+            What::CopyLost { segment, store } | What::CopyDropped { segment, store }
+                if Some(store.as_str()) == name =>
+            {
                 self.copied.remove(segment);
             }
             What::Deleted { segment } => {

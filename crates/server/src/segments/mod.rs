@@ -38,7 +38,7 @@ pub(crate) fn run(command: &SegmentsCommand, config: &Config, out: &mut impl Wri
 /// Verifies what is in a store, with nothing else at hand.
 pub(crate) fn verify_store(args: &VerifyArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let url = args.store.as_deref().unwrap_or_default();
-    bucket::verify(&stores::at(url, &args.store_options)?, args.id, args.root, out)
+    bucket::verify(&stores::at(url, &args.store_options)?, args, out)
 }
 
 /// What is known of a segment: by the catalog, and by its manifest.
@@ -50,13 +50,14 @@ struct Known {
     child: Option<Child>,
 }
 
+/// Every segment that a manifest knows and that was not split.
+fn manifested(reader: &LogReader) -> BTreeMap<SegmentId, Known> {
+    reader.sealed().map(|(id, child)| (id, Known { entry: None, child: Some(child.clone()) })).collect()
+}
+
 /// Every segment that the catalog or a manifest knows as live. Manifests are ahead of the catalog, which follows them.
 fn all(config: &Config) -> anyhow::Result<BTreeMap<SegmentId, Known>> {
-    let mut all: BTreeMap<SegmentId, Known> = BTreeMap::new();
-    let reader = LogReader::open(Arc::new(RealDisk), &config.data.dir)?;
-    for (id, child) in reader.sealed() {
-        all.entry(id).or_default().child = Some(child.clone());
-    }
+    let mut all = manifested(&LogReader::open(Arc::new(RealDisk), &config.data.dir)?);
     let Some(view) = tiers::catalog(config)? else { return Ok(all) };
     for entry in view.segments()? {
         let entry = entry?;

@@ -1,31 +1,28 @@
 //! `icecore segments verify`: reads everything, and names what is damaged.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
 use anyhow::{bail, ensure};
+use icecore_ingest::Registry;
 use icecore_log::{LogError, LogReader, RealDisk, SegmentId};
+use icecore_tier::catalog::{Catalog, CatalogError};
 
-use super::{Known, all, hex, open};
+use super::{Known, all, hex, manifested, open};
 use crate::cli::VerifyArgs;
 use crate::config::Config;
 use crate::table::counted;
 
 pub(super) fn run(args: &VerifyArgs, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
+    let Some(id) = args.id else { return verify_all(config, out) };
     let known = all(config)?;
-    match args.id {
-        Some(id) => {
-            let one = known.get(&id);
-            let state = verify(id, one, args.root, config)?;
-            tell(id, &state, out)?;
-            match state {
-                State::Whole { .. } => Ok(()),
-                State::Missing => bail!("segment {id} is missing"),
-                State::Damaged(_) => bail!("segment {id} is damaged"),
-            }
-        }
-        None => verify_all(&known, config, out),
+    let one = known.get(&id);
+    let state = verify(id, one, args.root, config)?;
+    tell(id, &state, one, out)?;
+    match state {
+        State::Whole { .. } => Ok(()),
+        State::Missing => bail!("segment {id} is missing"),
+        State::Damaged(_) => bail!("segment {id} is damaged"),
     }
 }
 
@@ -41,27 +38,39 @@ enum State {
     Missing,
 }
 
-fn verify_all(
-    known: &BTreeMap<SegmentId, Known>,
-    config: &Config,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
+fn verify_all(config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
     let (mut whole, mut elsewhere, mut bad) = (0, 0, 0);
-    if let Some(damage) = manifests(config)? {
-        writeln!(out, "manifests: {damage}")?;
+    let reader = LogReader::open(Arc::new(RealDisk), &config.data.dir)?;
+    for damage in reader.verify()? {
+        writeln!(out, "{damage}")?;
         bad += 1;
     }
-    for (id, one) in known {
+    if let Err(damage) = Registry::open(config.data.dir.join("registry.jsonl")) {
+        writeln!(out, "{damage}")?;
+        bad += 1;
+    }
+    let mut only_manifests = false;
+    let known = match Catalog::verify(&config.data.dir) {
+        Ok(()) | Err(CatalogError::Absent { .. }) => all(config)?,
+        Err(damage) => {
+            writeln!(out, "{damage}")?;
+            bad += 1;
+            only_manifests = true;
+            manifested(&reader)
+        }
+    };
+    for (id, one) in &known {
         // What is in object storage only is a matter of `--store`: reading all of it costs time and money.
         if one.entry.as_ref().is_some_and(|entry| !entry.segment.local && !entry.missing) {
             elsewhere += 1;
             continue;
         }
-        let state = verify(*id, Some(one), None, config)?;
-        match state {
+        match verify(*id, Some(one), None, config)? {
             State::Whole { .. } => whole += 1,
-            State::Damaged(_) | State::Missing => {
-                tell(*id, &state, out)?;
+            // Where it is, or whether a policy deleted it, only the catalog knows.
+            State::Missing if only_manifests => elsewhere += 1,
+            state => {
+                tell(*id, &state, Some(one), out)?;
                 bad += 1;
             }
         }
@@ -73,16 +82,6 @@ fn verify_all(
     writeln!(out)?;
     ensure!(bad == 0, "{} damaged or missing", counted(bad, "file"));
     Ok(())
-}
-
-/// Reads the manifests, and what the log says in them; returns the first damage.
-fn manifests(config: &Config) -> anyhow::Result<Option<String>> {
-    let reader = LogReader::open(Arc::new(RealDisk), &config.data.dir)?;
-    match reader.facts(&mut |_| ()) {
-        Ok(()) => Ok(None),
-        Err(LogError::Damaged(damage)) => Ok(Some(damage.to_string())),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Reads a segment from where it is.
@@ -119,12 +118,22 @@ fn verify(
     })
 }
 
-fn tell(id: SegmentId, state: &State, out: &mut impl Write) -> anyhow::Result<()> {
+fn tell(id: SegmentId, state: &State, known: Option<&Known>, out: &mut impl Write) -> anyhow::Result<()> {
     match state {
         State::Whole { rows, root } => {
             writeln!(out, "{id}: whole, {}, root {}", counted(*rows, "event"), hex(*root))?;
         }
-        State::Damaged(wrong) => wrong.iter().try_for_each(|wrong| writeln!(out, "{id}: {wrong}"))?,
+        State::Damaged(wrong) => {
+            wrong.iter().try_for_each(|wrong| writeln!(out, "{id}: {wrong}"))?;
+            let entry = known.and_then(|known| known.entry.as_ref()).filter(|entry| entry.segment.local);
+            if let Some(copy) = entry.and_then(|entry| entry.segment.copies.last()) {
+                let store = &copy.store;
+                writeln!(
+                    out,
+                    "{id}: store `{store}` has a verified copy, which is read once this file is moved away"
+                )?;
+            }
+        }
         State::Missing => writeln!(out, "{id}: its file is missing")?,
     }
     Ok(())

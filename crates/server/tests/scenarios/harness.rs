@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::mem;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -141,6 +142,8 @@ impl Site {
 pub(crate) struct Server {
     pub(crate) quic: SocketAddr,
     pub(crate) http: SocketAddr,
+    /// All that it said until it was ready.
+    pub(crate) said: String,
     child: Child,
     log: mpsc::Receiver<String>,
 }
@@ -152,20 +155,21 @@ impl Server {
         let (lines, log) = mpsc::channel();
         thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut server = Self { quic: nowhere, http: nowhere, child, log };
+        let mut server = Self { quic: nowhere, http: nowhere, said: String::new(), child, log };
         server.wait_until_ready()?;
         Ok(server)
     }
 
     fn wait_until_ready(&mut self) -> Result<(), String> {
-        let mut said = String::new();
         loop {
             let line = match self.log.recv_timeout(START_TIMEOUT) {
                 Ok(line) => line,
-                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(said),
-                Err(mpsc::RecvTimeoutError::Timeout) => panic!("the server does not get ready: {said}"),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(mem::take(&mut self.said)),
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    panic!("the server does not get ready: {}", self.said)
+                }
             };
-            said += &line;
+            self.said += &line;
             let line = serde_json::from_str(&line).unwrap_or(serde_json::Value::Null);
             if line["message"] == "ready" {
                 let address = |key: &str| line[key].as_str().unwrap().parse().unwrap();
@@ -213,6 +217,18 @@ impl Server {
         while events().is_none_or(|events| events < least) {
             assert!(Instant::now() < deadline, "{least} events do not arrive");
             thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until it says this in its log, which is read no further; returns the line.
+    pub(crate) fn wait_to_say(&self, text: &str) -> String {
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.log.recv_timeout(left).unwrap_or_else(|_| panic!("it does not say {text:?}"));
+            if line.contains(text) {
+                return line;
+            }
         }
     }
 
