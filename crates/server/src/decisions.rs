@@ -130,12 +130,26 @@ pub(crate) fn open(config: &Config, stores: &Stores, waiting: &Waiting) -> anyho
     Ok(Catalog::open(data, RealDisk.random(), stores::journal(config, stores, waiting))?)
 }
 
-/// Puts the policy file of the configuration into force where it never was and deletes nothing sooner; what would is for an
-/// operator to apply. Without a file, and before any were applied, those apply that keep everything.
+/// Why the policy file is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// The server starts.
+    Start,
+    /// An operator asked for it, with SIGHUP.
+    Hangup,
+}
+
+/// Puts the policy file of the configuration into force where it deletes nothing sooner; what would is for an operator to apply.
+/// Without a file, and before any were applied, those apply that keep everything.
 ///
 /// # Errors
 /// When the catalog refuses, or the file has a mistake; what applied before still does.
-pub(crate) fn propose(config: &Config, catalog: &Catalog, registry: &Registry) -> anyhow::Result<()> {
+pub(crate) fn propose(
+    config: &Config,
+    catalog: &Catalog,
+    registry: &Registry,
+    occasion: Occasion,
+) -> anyhow::Result<()> {
     let file = &config.tier.policies;
     let view = catalog.view()?;
     let before = view.all_policies()?;
@@ -144,27 +158,48 @@ pub(crate) fn propose(config: &Config, catalog: &Catalog, registry: &Registry) -
         (false, true) => (RETENTION.to_owned(), PolicySet::parse("the default policies", RETENTION)?),
         (false, false) => return Ok(()),
     };
-    // What was replaced since, by other policies than those of the file, does not come back by a restart.
-    if before.iter().any(|applied| applied.text == text) {
-        return Ok(());
+    if let Some(applied) = before.iter().rfind(|applied| applied.text == text) {
+        let version = view.policy_version()?;
+        if applied.version == version {
+            return Ok(());
+        }
+        // What was replaced since, by other policies than those of the file, does not come back by a restart.
+        if occasion == Occasion::Start {
+            let (file, before) = (file.display(), applied.version);
+            info!(%file, before, version, "the policies of the file were replaced since; SIGHUP puts them into force again");
+            return Ok(());
+        }
     }
     tiers::stores_exist(&policies, config)?;
-    let now = instant::now();
+    apply_unless_destructive(config, catalog, registry, text, &policies)
+}
+
+fn apply_unless_destructive(
+    config: &Config,
+    catalog: &Catalog,
+    registry: &Registry,
+    text: String,
+    policies: &PolicySet,
+) -> anyhow::Result<()> {
+    let file = config.tier.policies.display();
+    registry.refresh()?;
+    let (view, now, labels) = (catalog.view()?, instant::now(), &registry.labels());
     let in_force = InForce::of(&view)?;
-    let changes = tiers::changes(&view, &in_force.policies, &policies, &registry.labels(), now)?;
+    let changes = tiers::changes(&view, &config.data.dir, &in_force.policies, policies, labels, now)?;
     if changes.are_destructive() {
         warn!(
-            file = %file.display(),
+            %file,
             bytes = changes.bytes(),
+            events = changes.rows(),
             "the policy file would delete data sooner, and was not applied: `icecore retention apply` says what, and asks"
         );
         return Ok(());
     }
     let by = "server".to_owned();
-    let reason = format!("{} is new, and deletes nothing sooner", file.display());
+    let reason = format!("{file} is new, and deletes nothing sooner");
     let wish = Wish::Apply { text, over: in_force.version };
     if let Outcome::Applied(version) = answer(&Request { by, reason, wish }, catalog, registry, now)? {
-        info!(version, "policies apply");
+        info!(version, %file, "policies apply");
     }
     Ok(())
 }

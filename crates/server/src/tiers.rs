@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use icecore_ingest::{LabelHistory, Labels};
+use icecore_log::{LogReader, OnAbsent, OnDamage, RealDisk, Record, Scan};
 use icecore_tier::catalog::{Catalog, CatalogError, View};
 use icecore_tier::policy::{Changes, PolicySet, Remark};
-use icecore_tier::segment::{Content, Segment, Share};
+use icecore_tier::segment::{Content, Segment, SegmentId, Share, Span};
 
 use crate::config::{Config, RETENTION};
 
@@ -43,7 +45,12 @@ impl InForce {
 
 /// A policy file: its text, and what it says.
 pub(crate) fn read_policies(file: &Path) -> anyhow::Result<(String, PolicySet)> {
-    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+        anyhow!("{}:{line}: this is no text; is it the right file, and whole?", file.display())
+    })?;
     let policies = PolicySet::parse(&file.display().to_string(), &text)?;
     Ok((text, policies))
 }
@@ -84,17 +91,57 @@ pub(crate) fn with_contents(view: &View) -> anyhow::Result<Vec<(Segment, Vec<Con
     with.collect()
 }
 
-/// What `new` would delete sooner than `old`.
+/// What `new` would delete sooner than `old`, of all that is stored in the data directory `data`.
 pub(crate) fn changes(
     view: &View,
+    data: &Path,
     old: &PolicySet,
     new: &PolicySet,
     labels: &LabelHistory,
     now: i64,
 ) -> anyhow::Result<Changes> {
-    let segments = with_contents(view)?;
+    let mut segments = with_contents(view)?;
+    segments.extend(unregistered(data, view.sealed_to())?);
     let segments = segments.iter().map(|(segment, contents)| (segment, &**contents));
     Ok(old.changes(new, now, segments, |content| at_receipt(labels, content)))
+}
+
+/// What the catalog does not know yet, from position `from` on, of each schema and device: as segments that are not there, of the
+/// batches as they came.
+fn unregistered(data: &Path, from: u64) -> anyhow::Result<Vec<(Segment, Vec<Content>)>> {
+    let reader = LogReader::open(Arc::new(RealDisk), data)?;
+    let positions = Some(from..u64::MAX);
+    let around = Scan { positions, on_damage: OnDamage::Skip, on_absent: OnAbsent::Skip, ..Scan::default() };
+    let mut found: BTreeMap<(String, String), (u64, Content)> = BTreeMap::new();
+    for record in reader.scan(around) {
+        let Record::Batch(batch) = record? else { continue };
+        let (schema, device) = (batch.schema.name().to_owned(), batch.source.device.as_str().to_owned());
+        let received = Span { first: batch.received, last: batch.received };
+        let (bytes, content) = found
+            .entry((schema.clone(), device.clone()))
+            .or_insert_with(|| (0, Content { schema, device, received, rows: 0 }));
+        *bytes += batch.payload.len() as u64;
+        content.rows += u64::from(batch.count);
+        content.received.last = batch.received;
+    }
+    let segment = |(bytes, content): (u64, Content)| {
+        let segment = Segment {
+            id: SegmentId { manifest: u64::MAX, child: 0 },
+            bytes,
+            rows: content.rows,
+            root: [0; 32],
+            positions: from..u64::MAX,
+            received: content.received,
+            // When it happened is not looked at: what came late may be due sooner than it is said here.
+            events: content.received,
+            shares: Vec::new(),
+            local: true,
+            copies: Vec::new(),
+            deletion: None,
+        };
+        (segment, vec![content])
+    };
+    Ok(found.into_values().map(segment).collect())
 }
 
 /// Data cannot go where nobody knows the way.

@@ -23,7 +23,8 @@ pub(super) fn run(args: &ApplyArgs, config: &Config, out: &mut impl Write) -> an
             return Ok(());
         }
         let labels = registry(config)?.labels();
-        let changes = tiers::changes(&view, &in_force.policies, &proposed, &labels, instant::now())?;
+        let changes =
+            tiers::changes(&view, &config.data.dir, &in_force.policies, &proposed, &labels, instant::now())?;
         if changes.are_destructive() {
             write!(out, "{changes}")?;
             ensure!(args.yes, "nothing was applied, because this deletes data sooner; --yes applies it");

@@ -6,7 +6,7 @@ use std::io::Write;
 use icecore_ingest::LabelHistory;
 use icecore_tier::catalog::{Catalog, Deletions, View};
 use icecore_tier::plan::{Action, Books, Day, Kind, Moment, Plan, Prices, Rehearsal};
-use icecore_tier::policy::PolicySet;
+use icecore_tier::policy::{Changes, PolicySet};
 use serde_json::{Value, json};
 
 use crate::cli::PlanArgs;
@@ -50,7 +50,8 @@ pub(super) fn run(args: &PlanArgs, config: &Config, out: &mut impl Write) -> any
         writeln!(out, "\nnothing is deleted at present: {reason}")?;
     }
     if let (Some(proposed), false) = (&proposed, args.json) {
-        tell_changes(&view, &in_force, proposed, &labels, now, out)?;
+        let changes = tiers::changes(&view, &config.data.dir, &in_force.policies, proposed, &labels, now)?;
+        tell_changes(&changes, in_force.version, out)?;
     }
     Ok(())
 }
@@ -98,19 +99,9 @@ fn prices(config: &Config) -> BTreeMap<String, Prices> {
     config.store.iter().map(|(name, store)| (name.clone(), store.prices())).collect()
 }
 
-fn tell_changes(
-    view: &View,
-    in_force: &InForce,
-    proposed: &PolicySet,
-    labels: &LabelHistory,
-    now: i64,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
-    let changes = tiers::changes(view, &in_force.policies, proposed, labels, now)?;
+fn tell_changes(changes: &Changes, version: u64, out: &mut impl Write) -> anyhow::Result<()> {
     match changes.are_destructive() {
-        true => {
-            write!(out, "\nbeside the policies that apply, version {}, {changes}", in_force.version)?;
-        }
+        true => write!(out, "\nbeside the policies that apply, version {version}, {changes}")?,
         false => writeln!(out, "\nnothing is deleted sooner than by the policies that apply")?,
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use icecore_ingest::{LabelHistory, Labels, Registry};
+use icecore_ingest::{LabelHistory, Labels, Registry, RegistryError};
 use icecore_tier::policy::PolicySet;
 
 /// The policies that apply, and the labels of devices: both change while the server runs.
@@ -32,16 +32,21 @@ impl Classes {
     }
 
     /// The classes as they are now.
-    pub(super) fn now(&self) -> ClassOf {
+    ///
+    /// # Errors
+    /// When the registry cannot be read: then nobody knows the labels of devices.
+    pub(super) fn now(&self) -> Result<ClassOf, RegistryError> {
+        // Labels change without a handshake.
+        self.registry.refresh()?;
         let policies = Arc::clone(&self.policies.read().unwrap_or_else(PoisonError::into_inner));
         let names =
             policies.policies().iter().map(|policy| (policy.name.clone(), policy.name.as_str().into()));
-        ClassOf {
+        Ok(ClassOf {
             names: names.collect(),
             labels: self.registry.labels(),
             unlabelled: Labels::new(),
             policies,
-        }
+        })
     }
 }
 

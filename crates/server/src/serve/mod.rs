@@ -29,10 +29,12 @@ use tracing::{error, info, warn};
 use crate::certificates::Authority;
 use crate::cli::ServeArgs;
 use crate::config::{Config, Limits, SchemaMode, Tls};
+use crate::decisions::{self, Occasion};
 use crate::tiers::InForce;
 use crate::{decisions, stores};
 use api::Api;
 use crate::{decisions, identities, stores};
+use crate::{identities, stores};
 use classes::Classes;
 use http::Stage;
 use sealing::SealThread;
@@ -113,7 +115,8 @@ impl Tiers {
     fn start(config: &Config, registry: &Arc<Registry>, writer: &Writer) -> anyhow::Result<Self> {
         let (stores, waiting) = (stores::open(config)?, stores::waiting()?);
         let catalog = Arc::new(decisions::open(config, &stores, &waiting)?);
-        propose(config, &catalog, registry);
+        tiering::distrust_a_leap(&catalog, writer.recovery().received)?;
+        propose(config, &catalog, registry, Occasion::Start);
         let policies = InForce::of(&catalog.view()?)?.policies;
         let classes = Arc::new(Classes::new(policies, Arc::clone(registry)));
         let told = Arc::clone(&classes);
@@ -141,18 +144,26 @@ impl Tiers {
         loop {
             hangup.recv().await;
             info!(file = %config.tier.policies.display(), "looking at the policy file again");
-            propose(config, &self.catalog, &self.registry);
-            match self.catalog.view().map_err(Into::into).and_then(|view| InForce::of(&view)) {
-                Ok(in_force) => self.classes.apply(in_force.policies),
-                Err(error) => warn!(error = format!("{error:#}"), "cannot read the policies that apply"),
+            let (catalog, registry) = (Arc::clone(&self.catalog), Arc::clone(&self.registry));
+            let (classes, config) = (Arc::clone(&self.classes), config.clone());
+            let look = move || {
+                propose(&config, &catalog, &registry, Occasion::Hangup);
+                match catalog.view().map_err(Into::into).and_then(|view| InForce::of(&view)) {
+                    Ok(in_force) => classes.apply(in_force.policies),
+                    Err(error) => warn!(error = format!("{error:#}"), "cannot read the policies that apply"),
+                }
+            };
+            // It reads what all segments contain: nothing for the thread that takes events in.
+            if let Err(error) = tokio::task::spawn_blocking(look).await {
+                warn!(%error, "looking at the policy file broke off");
             }
         }
     }
 }
 
 /// Applies the policy file where it is new and deletes nothing sooner.
-fn propose(config: &Config, catalog: &Catalog, registry: &Registry) {
-    if let Err(error) = decisions::propose(config, catalog, registry) {
+fn propose(config: &Config, catalog: &Catalog, registry: &Registry, occasion: Occasion) {
+    if let Err(error) = decisions::propose(config, catalog, registry, occasion) {
         warn!(
             error = format!("{error:#}"),
             "the policy file was not applied; what applied before still does"

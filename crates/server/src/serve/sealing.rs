@@ -56,12 +56,15 @@ fn seal_until(stop: &AtomicBool, sealer: &Sealer, classes: &Classes, when: &Seal
     while wait(rest, stop) {
         rest = match seal_once(stop, sealer, classes, when) {
             Ok(()) => LOOK,
-            Err(error @ LogError::SealsPoisoned) => {
+            Err(error) if matches!(error.downcast_ref(), Some(LogError::SealsPoisoned)) => {
                 error!(%error, "nothing is sealed any more");
                 return;
             }
             Err(error) => {
-                warn!(%error, "cannot seal; the hot segments stay, and it is tried again");
+                warn!(
+                    error = format!("{error:#}"),
+                    "cannot seal; the hot segments stay, and it is tried again"
+                );
                 AFTER_FAILURE
             }
         };
@@ -80,7 +83,7 @@ fn wait(time: Duration, stop: &AtomicBool) -> bool {
 }
 
 /// Seals the oldest finished segments if it is their time.
-fn seal_once(stop: &AtomicBool, sealer: &Sealer, classes: &Classes, when: &Seal) -> Result<(), LogError> {
+fn seal_once(stop: &AtomicBool, sealer: &Sealer, classes: &Classes, when: &Seal) -> anyhow::Result<()> {
     let finished = sealer.finished()?;
     let bytes: u64 = finished.iter().map(|segment| segment.bytes).sum();
     let age = i64::try_from(when.after.as_nanos()).unwrap_or(i64::MAX);
@@ -88,7 +91,7 @@ fn seal_once(stop: &AtomicBool, sealer: &Sealer, classes: &Classes, when: &Seal)
     if !is_due && bytes < when.backlog.as_u64() {
         return Ok(());
     }
-    let class_of = classes.now();
+    let class_of = classes.now()?;
     let mut pace = |_| match stop.load(Ordering::Relaxed) {
         true => ControlFlow::Break(()),
         false => ControlFlow::Continue(()),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use icecore_ingest::{Labels, Registry};
+use icecore_tier::catalog::{Catalog, Deletions, Why};
 use icecore_tier::plan::Moment;
 use icecore_tier::worker::{Circumstances, Pass, Worker};
 use tracing::{error, info, warn};
@@ -21,6 +22,9 @@ const NEXT: Duration = Duration::from_millis(200);
 /// A clock that is further away from where it should be has been set; then nothing is deleted until the server is started
 /// again, since ages cannot be trusted.
 const CLOCK_STEP: Duration = Duration::from_secs(3600);
+/// A clock that is further ahead of what was on record when the server stopped may be wrong, or the server was off for long: only
+/// an operator knows. Longer than most holidays, shorter than what a clock that lost its battery is wrong by.
+const CLOCK_LEAP: Duration = Duration::from_hours(14 * 24);
 
 /// What the thread looks at and works with.
 pub(super) struct Tiering {
@@ -36,6 +40,31 @@ pub(super) struct Tiering {
 struct Clock {
     wall: i64,
     steady: Instant,
+}
+
+/// Sees to it that nothing is deleted after a start at which the clock is far ahead of everything on record, as it is when it was
+/// set wrong: until an operator says that it is right. `newest` is the newest received time in the log.
+///
+/// # Errors
+/// When the catalog cannot be read or written.
+pub(super) fn distrust_a_leap(catalog: &Catalog, newest: i64) -> anyhow::Result<()> {
+    let view = catalog.view()?;
+    let (now, last) = (now(), newest.max(view.last_decided()?.unwrap_or(i64::MIN)));
+    let Some(reason) = leap(last, now).filter(|_| matches!(view.deletions(), Deletions::On)) else {
+        return Ok(());
+    };
+    warn!(%reason, "nothing is deleted until `icecore catalog allow-deletions`");
+    let (by, policy) = ("server".to_owned(), None);
+    Ok(catalog.deletions_off(&Why { time: now, by, policy, reason })?)
+}
+
+/// Why ages cannot be trusted at a start at `now`, where the last that is on record was at `last`.
+fn leap(last: i64, now: i64) -> Option<String> {
+    let ahead = Duration::from_nanos(u64::try_from(now.saturating_sub(last)).unwrap_or(0));
+    (last > i64::MIN && ahead > CLOCK_LEAP).then(|| {
+        let days = ahead.as_secs() / 86_400;
+        format!("at the start the clock was {days} days ahead of the newest data and the last decision")
+    })
 }
 
 impl Tiering {
@@ -72,6 +101,8 @@ impl Tiering {
     }
 
     fn pass(&mut self, written: u64) -> anyhow::Result<Pass> {
+        // Labels change without a handshake.
+        self.registry.refresh()?;
         let labels = self.registry.labels();
         let unlabelled = Labels::new();
         let labels_at = |device: &str, time| labels.at(device, time).unwrap_or(&unlabelled);
@@ -120,6 +151,16 @@ fn tell(pass: &Pass) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_start_far_ahead_of_all_that_is_on_record_is_noticed() {
+        let day = i64::try_from(Duration::from_hours(24).as_nanos()).unwrap();
+        assert_eq!(leap(i64::MIN, 20_000 * day), None, "nothing is on record");
+        assert_eq!(leap(20_000 * day, 20_013 * day), None);
+        assert_eq!(leap(20_000 * day, 0), None, "behind: nothing is due");
+        let told = leap(20_000 * day, 34_000 * day).unwrap();
+        assert!(told.contains("14000 days ahead"), "{told}");
+    }
 
     #[test]
     fn a_clock_that_is_set_is_noticed_and_one_that_drifts_is_not() {

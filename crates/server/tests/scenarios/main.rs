@@ -8,6 +8,8 @@ mod s3;
 mod table;
 
 mod api;
+mod bit_flips;
+mod clocks;
 mod cold_replay;
 mod configuration;
 mod crash_device;
