@@ -19,6 +19,7 @@ mod rows;
 mod view;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use redb::{Builder, ConcurrencyMode, Database, DatabaseError, ReadOnlyDatabase, WriteTransaction};
@@ -48,6 +49,8 @@ pub struct Catalog {
     bucket: Option<Arc<dyn Bucket>>,
     /// Held by whoever extends the journal.
     journalling: Mutex<()>,
+    /// Whether the bucket was found to be the one that has the journal.
+    recognised: AtomicBool,
 }
 
 /// The catalog of a data directory, open for reading beside whoever writes.
@@ -116,7 +119,7 @@ impl Catalog {
             DatabaseError::DatabaseAlreadyOpen => CatalogError::InUse { file: file.to_owned() },
             error => error.into(),
         })?;
-        Ok(Self { db, fresh, bucket, journalling: Mutex::default() })
+        Ok(Self { db, fresh, bucket, journalling: Mutex::default(), recognised: AtomicBool::default() })
     }
 
     /// Opens the catalog of a data directory for reading, whether or not a server runs, or ended well.

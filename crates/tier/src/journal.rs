@@ -60,6 +60,14 @@ pub enum JournalError {
         /// Who took it.
         by: String,
     },
+    /// The bucket lacks what this catalog has put there.
+    #[error(
+        "the bucket does not have term {term}, which this catalog has taken in it: is it the right one, and mounted if it is a directory?"
+    )]
+    Emptied {
+        /// The term.
+        term: u64,
+    },
     /// An object is not what this catalog wrote, or would write.
     #[error("bucket: {object}: {what}; rebuild the catalog")]
     Diverged {

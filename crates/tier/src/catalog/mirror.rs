@@ -6,6 +6,7 @@
 //! instead of taking effect, and the journal says that too.
 
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 
 use super::decision::{Decision, What, Why};
@@ -118,11 +119,17 @@ impl Catalog {
         }
     }
 
-    /// The term of this catalog, taken if it has none.
+    /// The term of this catalog, taken if it has none. What is mounted where the bucket was may be another one: this is looked at
+    /// once.
     fn term(&self, bucket: &dyn Bucket, by: &str, time: i64) -> Result<Term, CatalogError> {
         let state = self.view()?.state().clone();
         if let Some(number) = state.term {
-            return Ok(Term { number });
+            let term = Term { number };
+            if !self.recognised.load(Ordering::Relaxed) {
+                term.recognise(bucket, state.catalog)?;
+                self.recognised.store(true, Ordering::Relaxed);
+            }
+            return Ok(term);
         }
         let term = Term::first(bucket, state.catalog, by, time)?;
         let reason = "the journal in the bucket begins".to_owned();

@@ -138,6 +138,22 @@ impl Term {
         Ok(Self { number })
     }
 
+    /// Makes sure that the bucket is the one in which the catalog with the id `catalog` took this term. One request.
+    ///
+    /// # Errors
+    /// [`JournalError::Emptied`] when it has no such term; [`JournalError::Foreign`] when it is another catalog's; or when the
+    /// bucket does not answer.
+    pub fn recognise(self, bucket: &dyn Bucket, catalog: [u8; 16]) -> Result<(), JournalError> {
+        match read(bucket, self.number) {
+            Ok(taken) if taken.catalog == hex(catalog) => Ok(()),
+            Ok(taken) => Err(JournalError::Foreign { term: self.number, by: taken.by }),
+            Err(JournalError::Bucket { source: BucketError::Absent, .. }) => {
+                Err(JournalError::Emptied { term: self.number })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Checks that nobody took a later term: to be asked before every upload, and before every deletion after it was written
     /// to the journal. One request.
     ///

@@ -6,11 +6,13 @@
 
 mod bandwidth;
 mod breaker;
+mod directory;
 mod error;
 mod place;
 mod remote;
 mod upload;
 
+use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,6 +27,7 @@ use tokio::time::{sleep, timeout};
 
 use bandwidth::Bandwidth;
 use breaker::Breaker;
+use directory::Directory;
 pub use error::StoreError;
 pub use place::Place;
 pub use remote::{RemoteFile, Waiting};
@@ -47,6 +50,7 @@ struct Inner {
     objects: Arc<dyn ObjectStore>,
     /// Uploads in parts that survive this process, where the place has them.
     parts: Option<MultipartPlace>,
+    directory: Option<Directory>,
     breaker: Mutex<Breaker>,
     bandwidth: Mutex<Bandwidth>,
     requests: AtomicU64,
@@ -83,6 +87,7 @@ impl Store {
                 prefix: place.prefix,
                 objects: place.objects,
                 parts: place.parts.map(MultipartPlace),
+                directory: place.directory,
                 breaker: Mutex::new(Breaker::new()),
                 bandwidth: Mutex::new(Bandwidth::new(bytes_per_s)),
                 requests: AtomicU64::new(0),
@@ -207,6 +212,18 @@ impl Store {
         }
     }
 
+    /// Removes what uploads to the directory `under` have begun and a crash has left, where the place does not do that itself;
+    /// returns how many objects that were to be. Nobody may upload there meanwhile.
+    ///
+    /// # Errors
+    /// Whatever the place does wrong.
+    pub(crate) fn remove_unfinished(&self, under: &str) -> Result<u64, StoreError> {
+        let Some(directory) = &self.inner.directory else { return Ok(0) };
+        let removed = directory.check().map_err(io::Error::other);
+        let removed = removed.and_then(|()| directory.remove_unfinished(under));
+        removed.map_err(|error| self.unavailable("clear", under, error.to_string()))
+    }
+
     fn at(&self, path: &str) -> Path {
         self.inner.prefix.parts().chain(Path::from(path).parts()).collect()
     }
@@ -242,7 +259,9 @@ impl Store {
             retry_after: resting.retry_after,
         })?;
         self.inner.requests.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        let Some(directory) = &self.inner.directory else { return Ok(()) };
+        let there = directory.check().map_err(|reason| self.unavailable("reach", "it", reason));
+        there.inspect_err(|error| self.note_failure(error))
     }
 
     /// Turns an answer into what the caller can act on, and tells the breaker.
@@ -258,20 +277,22 @@ impl Store {
                 Err(self.unavailable(action, path, format!("no answer within {} s", PATIENCE.as_secs())))
             }
         };
-        let mut breaker = lock(&self.inner.breaker);
         match &result {
-            Err(error) if error.is_transient() => {
-                if let Some(rest) = breaker.failed(Instant::now(), fastrand::f64()) {
-                    tracing::warn!(store = self.name(), rest_s = rest.as_secs(), %error, "store left alone");
-                }
-            }
+            Err(error) if error.is_transient() => self.note_failure(error),
             _ => {
-                if breaker.answered() {
+                if lock(&self.inner.breaker).answered() {
                     tracing::info!(store = self.name(), "store answers again");
                 }
             }
         }
         result
+    }
+
+    fn note_failure(&self, error: &StoreError) {
+        let rest = lock(&self.inner.breaker).failed(Instant::now(), fastrand::f64());
+        if let Some(rest) = rest {
+            tracing::warn!(store = self.name(), rest_s = rest.as_secs(), %error, "store left alone");
+        }
     }
 
     fn unavailable(&self, action: &'static str, path: &str, reason: String) -> StoreError {

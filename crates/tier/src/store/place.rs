@@ -1,7 +1,6 @@
 //! Where a store is: its URL and options become a client.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use object_store::path::Path;
 use object_store::{ClientConfigKey, ObjectStore, RetryConfig};
 
 use super::StoreError;
+use super::directory::Directory;
 
 /// What the client tries again by itself is a hiccup; an outage is for the breaker and the worker.
 const RETRIES: usize = 2;
@@ -29,6 +29,8 @@ pub struct Place {
     pub(super) objects: Arc<dyn ObjectStore>,
     pub(super) parts: Option<Arc<dyn MultipartStore>>,
     pub(super) prefix: Path,
+    /// Where it is, if it is a directory.
+    pub(super) directory: Option<Directory>,
 }
 
 impl Place {
@@ -90,11 +92,11 @@ impl Place {
                 Ok(Self::remote(builder.build().map_err(failed)?, prefix))
             }
             "file" if rest.starts_with('/') => {
-                let directory = PathBuf::from(rest);
-                fs::create_dir_all(&directory)
-                    .map_err(|error| wrong(format!("cannot create {}: {error}", directory.display())))?;
-                let objects = LocalFileSystem::new_with_prefix(&directory).map_err(failed)?.with_fsync(true);
-                Ok(Self { objects: Arc::new(objects), parts: None, prefix: Path::default() })
+                let directory = Directory::open(PathBuf::from(rest))
+                    .map_err(|error| wrong(format!("cannot open or create {rest}: {error}")))?;
+                let objects = LocalFileSystem::new_with_prefix(rest).map_err(failed)?.with_fsync(true);
+                let (objects, prefix) = (Arc::new(objects), Path::default());
+                Ok(Self { objects, parts: None, prefix, directory: Some(directory) })
             }
             "memory" => Ok(Self::remote(InMemory::new(), rest)),
             _ => Err(wrong(unknown_url(url))),
@@ -108,6 +110,7 @@ impl Place {
             objects: Arc::clone(&client) as Arc<dyn ObjectStore>,
             parts: Some(client),
             prefix: Path::from(prefix),
+            directory: None,
         }
     }
 }

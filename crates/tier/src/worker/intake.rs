@@ -96,6 +96,9 @@ impl Worker {
         if !self.shelved.contains_key(name) {
             // What a listing lacks is put again, and found to be there.
             self.waiting.wait(store.list(SHELF, |object| _ = there.insert(object.path)))?;
+            if there.is_empty() && self.has_copies_in(name)? {
+                return Err(Trouble::Emptied { store: name.to_owned() });
+            }
         }
         let mut checked = false;
         for manifest in manifests {
@@ -112,6 +115,15 @@ impl Worker {
             self.shelved.insert(name.to_owned(), manifest.number + 1);
         }
         Ok(())
+    }
+
+    fn has_copies_in(&self, store: &str) -> Result<bool, Trouble> {
+        for entry in self.catalog.view()?.segments()? {
+            if entry?.segment.copies.iter().any(|copy| copy.store == store) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

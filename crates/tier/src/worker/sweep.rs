@@ -1,7 +1,7 @@
 //! The sweep: stores and data directory, compared with the catalog.
 //!
-//! It finds what a crash has left between two steps: objects that were uploaded and never recorded, uploads in parts that nobody
-//! goes on with, local files that were to go. What belongs to a segment that the catalog does not know is left alone and told.
+//! It finds what a crash has left between two steps: objects that were uploaded and never recorded, uploads that nobody goes on
+//! with, local files that were to go. What belongs to a segment that the catalog does not know is left alone and told.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -84,6 +84,10 @@ impl Worker {
                 self.catalog.upload_ended(upload.segment, name)?;
                 round.pass.cleared += 1;
             }
+        }
+        // Others than this worker write elsewhere.
+        for under in ["segments", "manifests"] {
+            round.pass.cleared += store.remove_unfinished(under)?;
         }
         let mut strays = Vec::new();
         let mut failed = None;

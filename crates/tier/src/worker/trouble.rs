@@ -39,6 +39,10 @@ pub(super) enum Trouble {
     Nowhere,
     #[error("manifest {manifest} is not in store `{store}` yet, and goes first")]
     ManifestFirst { manifest: u64, store: String },
+    #[error(
+        "store `{store}` is empty, though there are copies in it by the catalog: is it the right one, and mounted if it is a directory?"
+    )]
+    Emptied { store: String },
     #[error("{bytes} bytes are to go through the disk, and only {free} are free")]
     NoRoom { bytes: u64, free: u64 },
     #[error("{object}: {what}; it is left as it is")]
@@ -59,7 +63,7 @@ impl Trouble {
             }
             Self::Log(_) => "log",
             Self::Policies(_) | Self::Policy(_) | Self::NoStore { .. } => "configuration",
-            Self::Differs { .. } | Self::Stray { .. } => "differs",
+            Self::Differs { .. } | Self::Stray { .. } | Self::Emptied { .. } => "differs",
             Self::ManifestFirst { .. } => "manifest",
         }
     }

@@ -1,11 +1,12 @@
 //! A store that is down for long, and a disk that fills.
 
+use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
 use icecore_tier::plan::Moment;
 
-use crate::life::memory;
+use crate::life::{directories, memory};
 use crate::site::{HOUR, Site};
 
 #[test]
@@ -50,6 +51,46 @@ fn an_outage_is_waited_out_and_the_backlog_drains() {
     site.check_rows();
     site.check_places();
     assert!(site.objects("archive", "segments").len() >= 8);
+}
+
+#[test]
+fn a_directory_that_is_not_mounted_is_not_taken_for_the_store() {
+    let root = tempfile::tempdir().unwrap();
+    let (archive, away) = (root.path().join("archive"), root.path().join("away"));
+    let mut site = Site::new(directories(root.path()));
+    site.fill();
+    site.pass_time(7 * HOUR);
+    site.settle();
+    let copies = site.objects("archive", "segments");
+    assert!(!copies.is_empty());
+
+    let waits = |site: &mut Site, why: &str| {
+        site.fill();
+        site.pass_time(7 * HOUR);
+        let mut told = Vec::new();
+        for _ in 0..8 {
+            let pass = site.pass();
+            assert_eq!((pass.uploaded, pass.dropped, pass.deleted), (0, 0, 0));
+            told.extend(pass.failures.into_iter().map(|failure| failure.what));
+        }
+        assert!(told.iter().any(|what| what.contains(why)), "{told:?}");
+        let empty = fs::read_dir(&archive).is_ok_and(|mut directory| directory.next().is_none());
+        assert!(empty, "not a byte is written there");
+    };
+    // While it runs, and when it starts.
+    fs::rename(&archive, &away).unwrap();
+    fs::create_dir(&archive).unwrap();
+    waits(&mut site, "is another directory than at the start");
+    site.restart();
+    waits(&mut site, "does not have term 1, which this catalog has taken in it");
+
+    fs::remove_dir(&archive).unwrap();
+    fs::rename(&away, &archive).unwrap();
+    site.restart();
+    site.settle();
+    assert!(site.objects("archive", "segments").len() > copies.len());
+    site.check_rows();
+    site.check_places();
 }
 
 #[test]

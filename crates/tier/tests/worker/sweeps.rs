@@ -11,7 +11,7 @@ use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 
 use crate::faulty::Faulty;
-use crate::life::memory;
+use crate::life::{directories, memory};
 use crate::site::{DAY, HOUR, Site};
 
 /// Three segments: one of logs that is in the archive only, and two that are local.
@@ -51,6 +51,28 @@ fn what_is_left_over_is_removed_and_what_is_strange_is_left() {
     site.settle();
     site.check_places();
     site.check_rows();
+}
+
+#[test]
+fn what_an_upload_to_a_directory_has_left_half_written_is_removed() {
+    let root = tempfile::tempdir().unwrap();
+    let mut site = Site::new(directories(root.path()));
+    site.fill();
+    site.pass_time(7 * HOUR);
+    site.settle();
+    // As the client writes until an object is whole; it shows none of that in its listings.
+    for name in ["segments/000000000000-000.ice#1", "manifests/000000000001.manifest#2"] {
+        fs::write(root.path().join("archive").join(name), "half").unwrap();
+    }
+    site.restart();
+    assert_eq!(site.pass().cleared, 2);
+    for directory in ["segments", "manifests"] {
+        let files = fs::read_dir(root.path().join("archive").join(directory)).unwrap();
+        let names: Vec<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        assert!(names.iter().all(|name| !name.contains('#')), "{names:?}");
+    }
+    site.check_rows();
+    site.check_places();
 }
 
 #[test]
