@@ -189,10 +189,8 @@ async fn stop(ingest: Ingest, writer: Writer, mut signals: Signals) -> anyhow::R
 async fn failed(health: &mut watch::Receiver<Health>) -> String {
     loop {
         let state = health.borrow_and_update().clone();
-        match state {
-            Health::Failed { message } => return message,
-            Health::DiskFull { message } => warn!(%message, "the disk is full; ingestion waits for space"),
-            Health::Running | Health::Stopped => {}
+        if let Health::Failed { message } = state {
+            return message;
         }
         if health.changed().await.is_err() {
             return "the writer ended unexpectedly".to_owned();

@@ -127,11 +127,11 @@ fn write_tiers(config: &Config, rates: Option<&Rates>, out: &mut impl Write) -> 
     }
     let Some(Rates { now, .. }) = rates else { return Ok(()) };
     if now.value("icecore_store_resting") > 0.0 {
-        let hours = now.value("icecore_disk_hours_left");
-        writeln!(
-            out,
-            "stores       at least one does not answer; the disk lasts for {hours:.1} h at this rate"
-        )?;
+        let lasts = match now.value("icecore_disk_hours_left") {
+            hours if hours >= 0.0 => format!("the disk lasts for {hours:.1} h at this rate"),
+            _ => "the disk does not fill now".to_owned(),
+        };
+        writeln!(out, "stores       at least one does not answer; {lasts}")?;
     }
     Ok(())
 }

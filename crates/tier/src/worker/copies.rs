@@ -98,6 +98,9 @@ impl Worker {
             closed.insert(store.to_owned()); // it says nothing of the segment
             return round.wait(format!("copies wait for store `{store}`: {trouble}"));
         }
+        if matches!(trouble, Trouble::ManifestFirst { .. }) {
+            return round.wait(format!("segment {} is not copied yet: {trouble}", action.segment));
+        }
         if trouble.is_journal() || self.stores.get(store).is_none_or(|store| !store.is_healthy()) {
             closed.insert(store.to_owned());
         }

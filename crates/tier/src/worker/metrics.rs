@@ -31,7 +31,7 @@ impl Metrics {
         describe_gauge!("icecore_store_resting", "1 while a store is left alone after failures");
         describe_gauge!(
             "icecore_disk_hours_left",
-            "Hours until the disk is full, as it fills now; -1 = it does not"
+            "Hours until the disk is full, as it fills now; -1 = it does not, or that was not measured for long enough"
         );
         Self {
             uploaded: counter!("icecore_tier_uploaded_bytes_total"),

@@ -85,6 +85,8 @@ pub struct Worker {
     replaced: BTreeSet<(SegmentId, String)>,
     /// There may be bytes of what is gone.
     littered: bool,
+    /// For how many hours the disk lasts, as it was told last since a store is left alone.
+    told: Option<Option<f64>>,
 }
 
 impl Worker {
@@ -117,6 +119,7 @@ impl Worker {
             swept: BTreeMap::new(),
             replaced: BTreeSet::new(),
             littered: true,
+            told: None,
         }
     }
 
@@ -141,20 +144,32 @@ impl Worker {
         pass
     }
 
-    /// Tells when stores begin to be left alone, and for how long the disk can wait for them.
+    /// Tells when stores begin to be left alone, for how long the disk can wait for them, and again whenever that has halved.
     fn tell_of_stores(&mut self, pass: &Pass) {
-        const DOING: &str = "reach all stores";
         let Pass { resting, hours_left, .. } = pass;
         if resting.is_empty() {
-            return self.patience.succeeded_at(DOING);
+            if self.told.take().is_some() {
+                // What failed meanwhile did not do so by its own fault.
+                self.patience.forgive();
+            }
+            return;
         }
-        if self.patience.failed_at(DOING) {
-            let hours = hours_left.map_or("more than can be told".to_owned(), |hours| format!("{hours:.1}"));
-            tracing::warn!(
-                stores = resting.join(", "),
-                hours_left = hours,
-                "data stays on this disk for now"
-            );
+        let is_news = match (self.told, *hours_left) {
+            (None, _) | (Some(None), Some(_)) => true,
+            (Some(Some(told)), Some(hours)) => hours < told / 2.0,
+            (Some(_), None) => false,
+        };
+        if !is_news {
+            return;
+        }
+        self.told = Some(*hours_left);
+        let stores = resting.join(", ");
+        match hours_left {
+            Some(hours) => {
+                let hours_left = format!("{hours:.1}");
+                tracing::warn!(stores, hours_left, "data stays on this disk for now, which fills");
+            }
+            None => tracing::warn!(stores, "data stays on this disk for now"),
         }
     }
 

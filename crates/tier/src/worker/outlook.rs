@@ -8,7 +8,7 @@ const SPAN: i64 = 3_600 * SECOND;
 /// Measurements are kept this far apart at least, so that there are a hundred and a few of them at most.
 const STEP: i64 = 30 * SECOND;
 /// A rate wants to be measured for this long.
-const LEAST: i64 = 60 * SECOND;
+const LEAST: i64 = 20 * SECOND;
 
 /// Measures how fast the disk fills. Instants are arguments, in nanoseconds since the Unix epoch.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ impl Outlook {
         }
     }
 
-    /// Bytes a second, over the last hour or as long as it has been measured; 0 before that is a minute.
+    /// Bytes a second, over the last hour or as long as it has been measured; 0 before that is 20 seconds.
     #[must_use]
     pub fn rate(&self) -> f64 {
         let (Some(first), Some(last)) = (self.measured.front(), self.measured.back()) else { return 0.0 };

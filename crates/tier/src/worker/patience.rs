@@ -51,6 +51,11 @@ impl Patience {
         self.segments.remove(&segment);
     }
 
+    /// Whatever failed may be tried at once: it was not for the segments that it failed.
+    pub(super) fn forgive(&mut self) {
+        self.segments.clear();
+    }
+
     /// What is about no segment failed. Returns whether it had not before.
     pub(super) fn failed_at(&mut self, doing: &str) -> bool {
         self.others.insert(doing.to_owned())
@@ -84,6 +89,8 @@ mod tests {
         }
         patience.succeeded(ONE);
         assert!(patience.failed(ONE, now), "told again");
+        patience.forgive();
+        assert!(patience.may_try(ONE, now));
     }
 
     #[test]
