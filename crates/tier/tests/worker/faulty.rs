@@ -1,10 +1,13 @@
 //! A place for objects in memory that does wrong what it is told to, at the request it is told.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::future::pending;
 use std::ops::Range;
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
@@ -32,10 +35,37 @@ pub(crate) enum Fault {
     Truncated,
     /// A listing lacks what was written last, and has what was deleted last.
     Stale,
+    /// Nothing has happened, and no answer ever comes.
+    Silent,
+    /// It has happened, and no answer ever comes; or the answer begins, and does not end.
+    Stalled,
 }
 
-pub(crate) const FAULTS: [Fault; 6] =
-    [Fault::Before, Fault::After, Fault::CrashBefore, Fault::CrashAfter, Fault::Truncated, Fault::Stale];
+pub(crate) const FAULTS: [Fault; 8] = [
+    Fault::Before,
+    Fault::After,
+    Fault::CrashBefore,
+    Fault::CrashAfter,
+    Fault::Truncated,
+    Fault::Stale,
+    Fault::Silent,
+    Fault::Stalled,
+];
+
+impl Fault {
+    /// Whether it goes wrong with a request of this kind that another one would not.
+    pub(crate) fn concerns(self, kind: &str) -> bool {
+        let (what, of) = kind.split_once(' ').unwrap();
+        match self {
+            // The journal's reader notices; its writer takes the store's word.
+            Self::Truncated => {
+                matches!(what, "put" | "get" | "part") && matches!(of, "segments" | "manifests")
+            }
+            Self::Stale => what == "list",
+            _ => true,
+        }
+    }
+}
 
 /// What a planted crash panics with.
 pub(crate) const CRASH: &str = "a planted crash";
@@ -49,7 +79,8 @@ pub(crate) struct Faulty {
 
 #[derive(Debug, Default)]
 struct State {
-    requests: usize,
+    /// What every request so far was, as `put segments`.
+    requests: Vec<String>,
     faults: BTreeMap<usize, Fault>,
     down: bool,
     /// Puts of what has this in its name fail.
@@ -63,7 +94,12 @@ struct State {
 impl Faulty {
     /// Requests so far.
     pub(crate) fn requests(&self) -> usize {
-        self.state.lock().unwrap().requests
+        self.kinds().len()
+    }
+
+    /// What kind each of them was: what was done, and the directory it was done in.
+    pub(crate) fn kinds(&self) -> Vec<String> {
+        self.state.lock().unwrap().requests.clone()
     }
 
     /// Plants a fault at the request of this number.
@@ -102,12 +138,13 @@ impl Faulty {
         let refused =
             what == "put" && state.refused.as_ref().is_some_and(|name| path.as_ref().contains(name));
         let fault = if state.down || refused { Some(Fault::Before) } else { None };
-        let number = state.requests;
+        let number = state.requests.len();
         let fault = fault.or(state.faults.remove(&number));
-        // The journal's reader notices; its writer takes the store's word.
-        let checked = path.as_ref().contains("segments") || path.as_ref().contains("manifests");
-        let fault = fault.filter(|fault| *fault != Fault::Truncated || checked);
-        state.requests += 1;
+        let directories = ["segments", "manifests", "journal", "terms"];
+        let directory = directories.into_iter().find(|directory| path.as_ref().contains(directory));
+        let kind = format!("{what} {}", directory.unwrap_or("other"));
+        let fault = fault.filter(|fault| fault.concerns(&kind));
+        state.requests.push(kind);
         fault
     }
 
@@ -124,8 +161,56 @@ impl Faulty {
                 _ = request.await;
                 resume_unwind(Box::new(CRASH))
             }
+            Some(Fault::Silent) => silence().await,
+            Some(Fault::Stalled) => {
+                _ = request.await;
+                silence().await
+            }
             Some(Fault::Truncated | Fault::Stale) | None => request.await,
         }
+    }
+}
+
+thread_local! {
+    /// How many wait for an answer that never comes.
+    static WAITING: Cell<usize> = const { Cell::new(0) };
+}
+
+/// While there is one, the clock of its runtime stands still, but jumps to what is waited for where there is nothing else to do.
+struct Haste;
+
+impl Haste {
+    fn begin() -> Self {
+        if WAITING.replace(WAITING.get() + 1) == 0 {
+            tokio::time::pause();
+        }
+        Self
+    }
+}
+
+impl Drop for Haste {
+    fn drop(&mut self) {
+        // Behind a planted crash there is another runtime.
+        if thread::panicking() {
+            WAITING.set(0);
+        } else if WAITING.replace(WAITING.get() - 1) == 1 {
+            tokio::time::resume();
+        }
+    }
+}
+
+async fn silence<T>() -> T {
+    let _haste = Haste::begin();
+    pending().await
+}
+
+/// Of an upload that is not known, or not any more, S3 says that it is not found.
+fn as_s3_says_it(error: Error) -> Error {
+    match error {
+        Error::Generic { source, .. } if source.to_string().contains("MultipartUpload not found") => {
+            Error::NotFound { path: "upload".to_owned(), source }
+        }
+        error => error,
     }
 }
 
@@ -167,13 +252,16 @@ impl ObjectStore for Faulty {
 
     async fn get_opts(&self, at: &Path, options: GetOptions) -> Result<GetResult> {
         let fault = self.next("get", at);
-        let mut result = self.request(fault, self.objects.get_opts(at, options)).await?;
-        if fault == Some(Fault::Truncated) {
+        let begins = fault.filter(|fault| *fault != Fault::Stalled);
+        let mut result = self.request(begins, self.objects.get_opts(at, options)).await?;
+        if let Some(Fault::Truncated | Fault::Stalled) = fault {
             let length = (result.range.end - result.range.start) as usize;
             let bytes = result.bytes().await?;
             let cut = bytes.slice(..length / 2);
             result = self.objects.get_opts(at, GetOptions::default()).await?;
-            result.payload = GetResultPayload::Stream(stream::once(async { Ok(cut) }).boxed());
+            let half = stream::once(async { Ok(cut) });
+            let rest = stream::once(silence()).take(usize::from(fault == Some(Fault::Stalled)));
+            result.payload = GetResultPayload::Stream(half.chain(rest).boxed());
         }
         Ok(result)
     }
@@ -208,7 +296,8 @@ impl ObjectStore for Faulty {
         let this = self.clone();
         let listed = async move {
             let all = this.objects.list(prefix.as_ref()).try_collect::<Vec<_>>();
-            let mut all = match this.request(fault, all).await {
+            let begins = fault.filter(|fault| *fault != Fault::Stalled);
+            let mut all = match this.request(begins, all).await {
                 Ok(all) => all,
                 Err(error) => return vec![Err(error)],
             };
@@ -222,7 +311,8 @@ impl ObjectStore for Faulty {
             }
             all.into_iter().map(Ok).collect()
         };
-        listed.map(stream::iter).flatten_stream().boxed()
+        let rest = stream::once(silence()).take(usize::from(fault == Some(Fault::Stalled)));
+        listed.map(stream::iter).flatten_stream().chain(rest).boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
@@ -246,17 +336,19 @@ impl MultipartStore for Faulty {
     }
 
     async fn put_part(&self, at: &Path, id: &MultipartId, part: usize, data: PutPayload) -> Result<PartId> {
-        let fault = self.next("put part", at);
-        self.request(fault, self.objects.put_part(at, id, part, cut(data, fault))).await
+        let fault = self.next("part", at);
+        self.request(fault, self.objects.put_part(at, id, part, cut(data, fault)))
+            .await
+            .map_err(as_s3_says_it)
     }
 
     async fn complete_multipart(&self, at: &Path, id: &MultipartId, parts: Vec<PartId>) -> Result<PutResult> {
         let fault = self.next("complete", at);
-        self.request(fault, self.objects.complete_multipart(at, id, parts)).await
+        self.request(fault, self.objects.complete_multipart(at, id, parts)).await.map_err(as_s3_says_it)
     }
 
     async fn abort_multipart(&self, at: &Path, id: &MultipartId) -> Result<()> {
         let fault = self.next("abort", at);
-        self.request(fault, self.objects.abort_multipart(at, id)).await
+        self.request(fault, self.objects.abort_multipart(at, id)).await.map_err(as_s3_says_it)
     }
 }

@@ -10,6 +10,7 @@ mod large;
 mod life;
 mod mutants;
 mod outage;
+mod parts;
 #[path = "../stores/s3.rs"]
 mod s3;
 mod site;
