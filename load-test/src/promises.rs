@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use icecore_device::{DeviceName, Digest, Epoch, Event, Level, SequenceRanges};
-use icecore_log::{LogReader, RealDisk, Record, Scan};
+use icecore_log::{DeviceFilter, LogReader, OnAbsent, RealDisk, Record, Scan};
 
 type Source = (DeviceName, Epoch);
 
@@ -93,6 +93,18 @@ impl Acked {
         self.batches().sources.len()
     }
 
+    /// The same acks, of those devices only for which `wanted` holds.
+    #[must_use]
+    pub fn of(&self, wanted: impl Fn(&DeviceName) -> bool) -> Self {
+        let batches = self.batches();
+        let sources = batches.sources.iter().filter(|((device, _), _)| wanted(device));
+        let sources: BTreeMap<_, _> =
+            sources.map(|(source, acked)| (source.clone(), acked.clone())).collect();
+        let events = sources.values().flatten().map(|(first, (end, _))| end - first).sum();
+        let contradiction = batches.contradiction.clone().filter(|((device, _), _)| wanted(device));
+        Self(Arc::new(Mutex::new(Batches { sources, events, contradiction })))
+    }
+
     /// Checks the log of the data directory `data`: every acked batch is there with the bytes that were sent, nothing is
     /// there twice, and nothing is missing below what is there. Returns what is there.
     ///
@@ -146,10 +158,24 @@ impl Contents {
     /// # Errors
     /// What keeps it from being read, or something that it holds twice.
     pub fn read(data: &Path) -> Result<Self> {
+        Self::scan(&LogReader::open(Arc::new(RealDisk), data)?, Scan::default(), true)
+    }
+
+    /// Reads what `reader` finds of the devices for which `wanted` holds. Sealed segments that are nowhere are passed over.
+    ///
+    /// # Errors
+    /// What keeps the log from being read, or something that it holds twice.
+    pub fn of(reader: &LogReader, wanted: impl Fn(&DeviceName) -> bool) -> Result<Self> {
+        let devices: DeviceFilter<'_> = Box::new(wanted);
+        let scan = Scan { devices: Some(devices), on_absent: OnAbsent::Skip, ..Scan::default() };
+        Self::scan(reader, scan, false)
+    }
+
+    /// `dense`: no position may be missing.
+    fn scan(reader: &LogReader, scan: Scan<'_>, dense: bool) -> Result<Self> {
         let mut contents = Self::default();
-        let reader = LogReader::open(Arc::new(RealDisk), data)?;
         let mut position = 0;
-        for record in reader.scan(Scan::default()) {
+        for record in reader.scan(scan) {
             let record = record.map_err(|error| anyhow!("after position {position}: {error}"))?;
             let (source, range, batch) = match record {
                 Record::Batch(batch) => {
@@ -164,8 +190,9 @@ impl Contents {
                 there.settled.insert(range);
                 continue;
             };
-            ensure!(batch.position == position, "position {position} is followed by {}", batch.position);
-            position += u64::from(batch.count);
+            let follows = if dense { batch.position == position } else { batch.position >= position };
+            ensure!(follows, "position {position} is followed by {}", batch.position);
+            position = batch.position + u64::from(batch.count);
             let is_as_it_came = batch.position >= reader.sealed_to();
             let digest = if is_as_it_came { Digest::of(&batch.payload) } else { batch.digest };
             let stored = there.store(range, digest);
@@ -241,6 +268,17 @@ mod tests {
         assert_eq!(acked.compare(&held).unwrap().events, 5, "the same again, by a device that has restarted");
         acked.insert(device, epoch, 0..5, Some(Digest::of(b"b")));
         assert!(acked.compare(&held).unwrap_err().to_string().contains("again with other content"));
+    }
+
+    #[test]
+    fn some_devices_are_checked_alone() {
+        let held = held(&[(0..5, b"a")]);
+        let acked = acked(0..5, b"a");
+        acked.insert("lost".parse().unwrap(), Epoch::from_bytes([2; 16]), 0..3, None);
+        assert!(acked.compare(&held).is_err());
+        let of_pump = acked.of(|device| device.as_str() == "pump");
+        assert_eq!((of_pump.count(), of_pump.events(), acked.events()), (1, 5, 8));
+        assert_eq!(of_pump.compare(&held).unwrap().batches, 1);
     }
 
     #[test]

@@ -190,7 +190,7 @@ fn a_server_that_starts_names_it() {
         bytes[byte] ^= 4;
         fs::write(&file, bytes).unwrap();
         let server = site.serve();
-        assert!(server.said.contains(says), "{}", server.said);
+        server.assert_said(says);
         assert!(server.stop().success());
         assert_eq!(site.expect(&["replay", "--format", "ndjson"]), before);
     };
@@ -316,7 +316,7 @@ fn a_policy_file_is_a_proposal_and_a_flip_in_it_deletes_nothing() {
         flipped[byte] ^= if byte == 12 { 0x80 } else { 1 };
         fs::write(&file, flipped).unwrap();
         let server = site.serve();
-        assert!(server.said.contains("retention.toml"), "byte {byte}: {}", server.said);
+        server.assert_said("retention.toml");
         assert!(server.stop().success());
     }
     fs::write(&file, [policies.as_bytes(), b"# \xff"].concat()).unwrap();

@@ -154,7 +154,7 @@ fn a_hangup_takes_what_deletes_nothing_sooner_and_leaves_the_rest_to_an_operator
     let site = archived_site();
     policy_file(&site, "{ after = \"3650d\" }");
     let server = site.serve();
-    assert!(server.said.contains("would delete data sooner"), "{}", server.said);
+    server.assert_said("would delete data sooner");
     assert_eq!(versions(&site), 1, "those of the very first start still apply");
     policy_file(&site, "\"never\"");
     server.hang_up();
@@ -209,7 +209,7 @@ fn a_start_far_ahead_of_what_is_on_record_deletes_nothing_until_an_operator_says
     }
     let suspended = "nothing is deleted at present: at the start the clock was";
     let server = site.serve();
-    assert!(server.said.contains("nothing is deleted until"), "{}", server.said);
+    server.assert_said("nothing is deleted until");
     assert!(site.expect(&["retention", "plan"]).contains(suspended));
     site.expect(&["catalog", "allow-deletions", "--reason", "it was off for years"]);
     assert!(!site.expect(&["retention", "plan"]).contains(suspended));

@@ -1,8 +1,8 @@
 //! A site: a directory that `icecore init` made, and the processes that work in it.
 
+use std::cell::RefCell;
 use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::mem;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -19,6 +19,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// More than any command takes on a busy machine.
 const RUN_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// More than what is waited for takes on a busy machine.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(90);
+
 /// The workspace's `testdata/`.
 pub(crate) fn testdata() -> PathBuf {
     workspace().join("testdata")
@@ -31,6 +34,23 @@ pub(crate) fn workspace() -> PathBuf {
 /// How often a crash test crashes: `ICECORE_CRASH_ROUNDS`, or 20 times.
 pub(crate) fn crash_rounds() -> u64 {
     env::var("ICECORE_CRASH_ROUNDS").map_or(20, |rounds| rounds.parse().unwrap())
+}
+
+/// What a crash test's random choices follow from, which it prints: `ICECORE_CRASH_SEED`, or a new one.
+pub(crate) fn crash_seed() -> u64 {
+    let seed =
+        env::var("ICECORE_CRASH_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    println!("ICECORE_CRASH_SEED={seed}");
+    seed
+}
+
+/// Waits until something has happened, but not for ever.
+pub(crate) fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !happened() {
+        assert!(start.elapsed() < WAIT_TIMEOUT, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// A new directory with configuration, certificates and an empty log.
@@ -142,10 +162,10 @@ impl Site {
 pub(crate) struct Server {
     pub(crate) quic: SocketAddr,
     pub(crate) http: SocketAddr,
-    /// All that it said until it was ready.
-    pub(crate) said: String,
     child: Child,
     log: mpsc::Receiver<String>,
+    /// What it has said so far.
+    said: RefCell<String>,
 }
 
 impl Server {
@@ -155,7 +175,7 @@ impl Server {
         let (lines, log) = mpsc::channel();
         thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut server = Self { quic: nowhere, http: nowhere, said: String::new(), child, log };
+        let mut server = Self { quic: nowhere, http: nowhere, child, log, said: RefCell::default() };
         server.wait_until_ready()?;
         Ok(server)
     }
@@ -164,12 +184,10 @@ impl Server {
         loop {
             let line = match self.log.recv_timeout(START_TIMEOUT) {
                 Ok(line) => line,
-                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(mem::take(&mut self.said)),
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    panic!("the server does not get ready: {}", self.said)
-                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(self.said.take()),
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("the server does not get ready"),
             };
-            self.said += &line;
+            *self.said.get_mut() += &(line.clone() + "\n");
             let line = serde_json::from_str(&line).unwrap_or(serde_json::Value::Null);
             if line["message"] == "ready" {
                 let address = |key: &str| line[key].as_str().unwrap().parse().unwrap();
@@ -205,19 +223,28 @@ impl Server {
         let mut line = String::new();
         BufReader::new(stream).read_line(&mut line).unwrap();
         line
+    /// What `/metrics` says of a metric, `name` or `name{label="value"}`; 0 if it does not know it yet.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let metrics = self.get("/metrics");
+        let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// Whether its log has these words by now.
+    pub(crate) fn has_said(&self, words: &str) -> bool {
+        let mut said = self.said.borrow_mut();
+        self.log.try_iter().for_each(|line| *said += &(line + "\n"));
+        said.contains(words)
+    }
+
+    /// Its log has these words by now.
+    pub(crate) fn assert_said(&self, words: &str) {
+        assert!(self.has_said(words), "it does not say {words:?}: {}", self.said.borrow());
     }
 
     /// Waits until it has taken this many events into the log since its start.
     pub(crate) fn wait_for_events(&self, least: u64) {
-        let deadline = Instant::now() + START_TIMEOUT;
-        let events = || -> Option<u64> {
-            let metrics = self.get("/metrics");
-            metrics.lines().find_map(|line| line.strip_prefix("icecore_events_total "))?.parse().ok()
-        };
-        while events().is_none_or(|events| events < least) {
-            assert!(Instant::now() < deadline, "{least} events do not arrive");
-            thread::sleep(Duration::from_millis(20));
-        }
+        wait_until("events to arrive", || self.metric("icecore_events_total") >= least as f64);
     }
 
     /// Waits until it says this in its log, which is read no further; returns the line.
@@ -226,6 +253,7 @@ impl Server {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let line = self.log.recv_timeout(left).unwrap_or_else(|_| panic!("it does not say {text:?}"));
+            *self.said.borrow_mut() += &(line.clone() + "\n");
             if line.contains(text) {
                 return line;
             }
@@ -254,7 +282,8 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("the server said {:#?}", self.log.try_iter().collect::<Vec<_>>());
+            let said = self.said.take();
+            eprintln!("the server said\n{said}{}", self.log.try_iter().collect::<Vec<_>>().join("\n"));
         }
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,7 +1,9 @@
 //! Scenarios on the real binary, one per file. Servers listen on free ports of 127.0.0.1.
 #![expect(clippy::unwrap_used, reason = "a scenario fails by panicking")]
 
+mod accounts;
 mod cold;
+mod door;
 mod harness;
 #[path = "../../../tier/tests/stores/s3.rs"]
 mod s3;
@@ -14,6 +16,7 @@ mod cold_replay;
 mod configuration;
 mod crash_device;
 mod crash_server;
+mod crash_tiers;
 mod damage;
 mod decisions;
 mod disk_full;
@@ -33,5 +36,6 @@ mod segments;
 mod send_failures;
 mod serving;
 mod shared_data;
+mod store_outage;
 mod tiers;
 mod two_months;
