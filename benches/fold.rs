@@ -15,6 +15,9 @@ const DEVICES: u64 = 100;
 const BATCHES: u64 = 500;
 const ROWS: [usize; 2] = [100, 1_000];
 
+/// Makes a batch of so many rows from this sequence on.
+type Make = fn(u64, usize, &Arc<Schema>) -> Batch;
+
 /// Three doubles, all gauges.
 fn doubles(first: u64, rows: usize, schema: &Arc<Schema>) -> Batch {
     let readings = Readings::new(first, rows);
@@ -48,7 +51,7 @@ fn plain_sum(batch: &Batch) -> f64 {
 fn fold(c: &mut Criterion) {
     let fields = ["x", "y", "z"].map(|name| Field::new(name, ColumnType::F64)).to_vec();
     let three = Arc::new(Schema::new("doubles", 1, fields).unwrap());
-    let kinds: [(&str, fn(u64, usize, &Arc<Schema>) -> Batch, Arc<Schema>); 2] =
+    let kinds: [(&str, Make, Arc<Schema>); 2] =
         [("doubles", doubles, three), ("machines", machines, schema())];
     let mut group = c.benchmark_group("fold");
     for (name, make, schema) in kinds {
