@@ -180,11 +180,6 @@ impl Lacking {
 
     /// A segment that could not be read.
     pub(crate) fn absent(query: &Query, segment: &AbsentSegment) -> Self {
-        let AbsentSegment { id, child, why } = segment;
-        let is_exact =
-            query.wants_every_device() && query.schemas.is_any() && query.times == EventTimes::default();
-        let why = match why {
-            LogError::Absent { .. } => format!("segment {id} is nowhere"),
         let why = match &segment.why {
             LogError::Absent { .. } => format!("segment {} is nowhere", segment.id),
             why => why.to_string(),
@@ -200,7 +195,7 @@ impl Lacking {
     /// All of a segment of which it is not known what is in it.
     fn whole(query: &Query, segment: &AbsentSegment, why: String) -> Self {
         let is_exact =
-            query.devices.is_any() && query.schemas.is_any() && query.times == EventTimes::default();
+            query.wants_every_device() && query.schemas.is_any() && query.times == EventTimes::default();
         Self { segment: segment.id, events: segment.child.rows, is_exact, why }
     }
 }

@@ -216,13 +216,6 @@ impl Server {
         response
     }
 
-    /// The first line of the answer to a GET of `path`, whose body may never end.
-    pub(crate) fn get_head(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(self.http).unwrap();
-        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).unwrap();
-        line
     /// What `/metrics` says of a metric, `name` or `name{label="value"}`; 0 if it does not know it yet.
     pub(crate) fn metric(&self, series: &str) -> f64 {
         let metrics = self.get("/metrics");
@@ -240,6 +233,15 @@ impl Server {
     /// Its log has these words by now.
     pub(crate) fn assert_said(&self, words: &str) {
         assert!(self.has_said(words), "it does not say {words:?}: {}", self.said.borrow());
+    }
+
+    /// The first line of the answer to a GET of `path`, whose body may never end.
+    pub(crate) fn get_head(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.http).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        line
     }
 
     /// Waits until it has taken this many events into the log since its start.

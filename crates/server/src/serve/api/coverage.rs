@@ -44,7 +44,7 @@ pub(super) fn on_damage(parameters: &mut Parameters) -> Result<OnDamage, Problem
 
 pub(super) fn as_json(coverage: &Coverage) -> Value {
     let Coverage { present, unstored, deleted, absent, damage } = coverage;
-    let unstored = unstored.map(|unstored| {
+    let unstored = unstored.as_ref().map(|unstored| {
         json!({
             "not_arrived": unstored.not_arrived,
             "dropped": unstored.dropped,
