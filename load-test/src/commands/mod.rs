@@ -5,6 +5,7 @@ mod fair;
 mod mixed;
 mod outage;
 mod restart;
+mod sealing;
 mod wake;
 mod wire;
 
@@ -29,6 +30,7 @@ pub(crate) enum Command {
     Mixed(mixed::Options),
     Outage(outage::Options),
     Restart(restart::Options),
+    Sealing(sealing::Options),
     Wake(wake::Options),
     Wire(wire::Options),
 }
@@ -71,6 +73,7 @@ pub(crate) async fn run(command: &Command) -> Result<()> {
         }
         Command::Outage(options) => options.output.give(&outage::run(options).await?),
         Command::Restart(options) => options.output.give(&restart::run(options).await?),
+        Command::Sealing(options) => options.output.give(&sealing::run(options).await?),
         Command::Wake(options) => options.output.give(&wake::run(options).await?),
         Command::Wire(options) => options.output.give(&wire::run(options).await?),
     }
