@@ -1,6 +1,7 @@
 //! Tables for people: columns aligned by their widest cell, numbers to the right.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
+use std::iter::repeat_n;
 
 /// Which edge of its column a cell stands at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,40 +14,62 @@ pub(crate) enum Align {
 #[derive(Debug)]
 pub(crate) struct Table {
     alignment: Vec<Align>,
-    rows: Vec<Vec<String>>,
+    /// The characters of the widest cell of each column.
+    widths: Vec<usize>,
+    /// All cells one after the other: a table may have a million rows.
+    text: String,
+    /// Where each of them ends.
+    ends: Vec<usize>,
 }
 
 impl Table {
     /// Starts a table with its header.
     pub(crate) fn new(columns: &[(&str, Align)]) -> Self {
-        let header = columns.iter().map(|(title, _)| (*title).to_owned()).collect();
-        Self { alignment: columns.iter().map(|(_, align)| *align).collect(), rows: vec![header] }
+        let alignment: Vec<Align> = columns.iter().map(|(_, align)| *align).collect();
+        let mut table =
+            Self { widths: vec![0; alignment.len()], alignment, text: String::new(), ends: Vec::new() };
+        columns.iter().enumerate().for_each(|(column, (title, _))| table.cell(column, title));
+        table
     }
 
     /// Appends a row with one cell per column.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
         assert_eq!(cells.len(), self.alignment.len(), "a row has one cell per column");
-        self.rows.push(cells.into());
+        cells.into_iter().enumerate().for_each(|(column, cell)| self.cell(column, &cell));
+    }
+
+    fn cell(&mut self, column: usize, cell: &str) {
+        self.widths[column] = self.widths[column].max(cell.chars().count());
+        self.text += cell;
+        self.ends.push(self.text.len());
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.rows.len() == 1
+        self.ends.len() == self.alignment.len()
     }
 
     pub(crate) fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        let width =
-            |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..self.alignment.len()).map(width).collect();
-        for row in &self.rows {
-            let cells =
-                row.iter().zip(&self.alignment).zip(&widths).map(|((cell, align), width)| match align {
-                    Align::Left => format!("{cell:<width$}"),
-                    Align::Right => format!("{cell:>width$}"),
-                });
-            let line = cells.collect::<Vec<_>>().join("  ");
-            writeln!(out, "{}", line.trim_end())?;
+        let mut out = BufWriter::new(out);
+        let (mut begin, mut line) = (0, String::new());
+        for row in self.ends.chunks(self.alignment.len()) {
+            line.clear();
+            for (column, &end) in row.iter().enumerate() {
+                let cell = &self.text[begin..end];
+                let padding = self.widths[column] - cell.chars().count();
+                let (before, after) = match self.alignment[column] {
+                    Align::Left => (0, padding),
+                    Align::Right => (padding, 0),
+                };
+                line.extend(repeat_n(' ', before));
+                line += cell;
+                line.extend(repeat_n(' ', after + 2));
+                begin = end;
+            }
+            line.truncate(line.trim_end().len());
+            line.push('\n');
+            out.write_all(line.as_bytes())?;
         }
-        Ok(())
+        out.flush()
     }
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow, bail};
 use icecore_ingest::{LabelHistory, Labels};
 use icecore_log::{LogReader, OnAbsent, OnDamage, RealDisk, Record, Scan};
 use icecore_tier::catalog::{Catalog, CatalogError, View};
-use icecore_tier::policy::{Changes, PolicySet, Remark};
+use icecore_tier::policy::{Changes, Comparison, PolicySet, Remark};
 use icecore_tier::segment::{Content, Segment, SegmentId, Share, Span};
 
 use crate::config::{Config, RETENTION};
@@ -80,17 +80,6 @@ pub(crate) fn shares(
     policies.shares(bytes, contents, |content| at_receipt(labels, content))
 }
 
-/// Every live segment with what it contains.
-pub(crate) fn with_contents(view: &View) -> anyhow::Result<Vec<(Segment, Vec<Content>)>> {
-    let entries = view.segments()?;
-    let with = entries.map(|entry| {
-        let segment = entry?.segment;
-        let contents = view.contents(segment.id)?;
-        Ok((segment, contents))
-    });
-    with.collect()
-}
-
 /// What `new` would delete sooner than `old`, of all that is stored in the data directory `data`.
 pub(crate) fn changes(
     view: &View,
@@ -100,10 +89,26 @@ pub(crate) fn changes(
     labels: &LabelHistory,
     now: i64,
 ) -> anyhow::Result<Changes> {
-    let mut segments = with_contents(view)?;
-    segments.extend(unregistered(data, view.sealed_to())?);
-    let segments = segments.iter().map(|(segment, contents)| (segment, &**contents));
-    Ok(old.changes(new, now, segments, |content| at_receipt(labels, content)))
+    let mut comparison = old.compare(new);
+    for row in view.segments_with_contents()? {
+        let (entry, contents) = row?;
+        comparison.add(&entry.segment, &contents, |content| at_receipt(labels, content));
+    }
+    compare_unregistered(view, data, labels, &mut comparison)?;
+    Ok(comparison.changes(now))
+}
+
+/// Adds what is stored in the data directory `data` and not registered in the catalog yet.
+pub(crate) fn compare_unregistered(
+    view: &View,
+    data: &Path,
+    labels: &LabelHistory,
+    comparison: &mut Comparison<'_>,
+) -> anyhow::Result<()> {
+    for (segment, contents) in unregistered(data, view.sealed_to())? {
+        comparison.add(&segment, &contents, |content| at_receipt(labels, content));
+    }
+    Ok(())
 }
 
 /// What the catalog does not know yet, from position `from` on, of each schema and device: as segments that are not there, of the

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use icecore_log::{LogReader, OnAbsent, OnDamage, RealDisk, Record, Scan};
-use icecore_tier::catalog::View;
+use icecore_tier::catalog::{Entry, View};
 use icecore_tier::policy::Known;
 
 use crate::config::Config;
@@ -51,7 +51,8 @@ impl Stored {
     }
 
     fn add_sealed(&mut self, view: &View) -> anyhow::Result<()> {
-        for (segment, contents) in tiers::with_contents(view)? {
+        for row in view.segments_with_contents()? {
+            let (Entry { segment, .. }, contents) = row?;
             for content in contents {
                 let part =
                     u128::from(segment.bytes) * u128::from(content.rows) / u128::from(segment.rows.max(1));

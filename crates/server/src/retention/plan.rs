@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use icecore_ingest::LabelHistory;
-use icecore_tier::catalog::{Catalog, Deletions, View};
+use icecore_tier::catalog::{Catalog, Deletions, Entry, View};
 use icecore_tier::plan::{Action, Books, Day, Kind, Moment, Plan, Prices, Rehearsal};
-use icecore_tier::policy::{Changes, PolicySet};
+use icecore_tier::policy::{Changes, Comparison, PolicySet};
 use serde_json::{Value, json};
 
 use crate::cli::PlanArgs;
@@ -21,13 +21,20 @@ const MEASURED_DAYS: u32 = 7;
 
 pub(super) fn run(args: &PlanArgs, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
     let view = Catalog::read(&config.data.dir)?.view()?;
-    let labels = registry(config)?.labels();
     let in_force = InForce::of(&view)?;
     let proposed =
         args.policy.as_deref().map(tiers::read_policies).transpose()?.map(|(_, policies)| policies);
-    let policies = proposed.as_ref().unwrap_or(&in_force.policies);
-    let mut books = books(&view, policies, proposed.is_some().then_some(&labels))?;
     let now = instant::now();
+    let (mut books, changes) = match &proposed {
+        None => (books(&view, &in_force.policies)?, None),
+        Some(proposed) => {
+            let labels = registry(config)?.labels();
+            let mut comparison = in_force.policies.compare(proposed);
+            let books = proposed_books(&view, proposed, &labels, &mut comparison)?;
+            tiers::compare_unregistered(&view, &config.data.dir, &labels, &mut comparison)?;
+            (books, Some(comparison.changes(now)))
+        }
+    };
     let moment = moment(&view, config, args.at.unwrap_or(now))?;
     match args.days {
         Some(days) => {
@@ -49,17 +56,16 @@ pub(super) fn run(args: &PlanArgs, config: &Config, out: &mut impl Write) -> any
     if let (Some(reason), false) = (&moment.suspended, args.json) {
         writeln!(out, "\nnothing is deleted at present: {reason}")?;
     }
-    if let (Some(proposed), false) = (&proposed, args.json) {
-        let changes = tiers::changes(&view, &config.data.dir, &in_force.policies, proposed, &labels, now)?;
-        tell_changes(&changes, in_force.version, out)?;
+    match changes {
+        Some(changes) if !args.json => tell_changes(&changes, in_force.version, out),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// The plan of now, or so many days ahead, by the policies that apply.
 pub(crate) fn plan_by_policies(view: &View, config: &Config, days: Option<u32>) -> anyhow::Result<Value> {
     let in_force = InForce::of(view)?;
-    let mut books = books(view, &in_force.policies, None)?;
+    let mut books = books(view, &in_force.policies)?;
     let now = instant::now();
     let moment = moment(view, config, now)?;
     let Some(days) = days else { return Ok(plan_as_json(&books.plan(&moment), now)) };
@@ -77,20 +83,29 @@ fn moment(view: &View, config: &Config, now: i64) -> anyhow::Result<Moment> {
     Ok(Moment { now, free, off_peak, suspended, unreachable: Vec::new() })
 }
 
-/// The segments, with shares by `policies`; `labels` where those of the catalog are by others.
-fn books<'p>(
-    view: &View,
-    policies: &'p PolicySet,
-    labels: Option<&LabelHistory>,
-) -> anyhow::Result<Books<'p>> {
+/// The segments, with the shares that the catalog has.
+fn books<'p>(view: &View, policies: &'p PolicySet) -> anyhow::Result<Books<'p>> {
     let mut books = Books::new(policies);
     for entry in view.segments()? {
-        let mut entry = entry?;
-        if let Some(labels) = labels {
-            let contents = view.contents(entry.segment.id)?;
-            entry.segment.shares = tiers::shares(policies, labels, entry.segment.bytes, &contents);
-        }
-        books.add(&entry.segment, !entry.holds.is_empty())?;
+        let Entry { segment, holds, .. } = entry?;
+        books.add(&segment, !holds.is_empty())?;
+    }
+    Ok(books)
+}
+
+/// The segments, with shares by `policies`, which do not apply yet; `comparison` is to know of them, too.
+fn proposed_books<'p>(
+    view: &View,
+    policies: &'p PolicySet,
+    labels: &LabelHistory,
+    comparison: &mut Comparison<'_>,
+) -> anyhow::Result<Books<'p>> {
+    let mut books = Books::new(policies);
+    for row in view.segments_with_contents()? {
+        let (Entry { mut segment, holds, .. }, contents) = row?;
+        segment.shares = tiers::shares(policies, labels, segment.bytes, &contents);
+        comparison.add(&segment, &contents, |content| tiers::at_receipt(labels, content));
+        books.add(&segment, !holds.is_empty())?;
     }
     Ok(books)
 }

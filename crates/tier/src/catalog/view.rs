@@ -82,6 +82,33 @@ impl View {
         }))
     }
 
+    /// Every live segment with what is in it, by name: in one go through both tables.
+    ///
+    /// # Errors
+    /// As [`View::segments`].
+    pub fn segments_with_contents(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<(Entry, Vec<Content>), CatalogError>> + '_, CatalogError> {
+        let mut contents = self.txn.open_table(CONTENTS)?.range::<Id>(..)?.peekable();
+        let mut contents_of = move |wanted: Id| {
+            // What is gone has contents, too: they are passed over.
+            while let Some(row) =
+                contents.next_if(|row| !row.as_ref().is_ok_and(|(key, _)| key.value() > wanted))
+            {
+                let (key, row) = row?;
+                if key.value() == wanted {
+                    return decode("contents", &wanted, row.value());
+                }
+            }
+            Ok(Vec::new())
+        };
+        Ok(self.segments()?.map(move |entry| {
+            let entry = entry?;
+            let contents = contents_of(key(entry.segment.id))?;
+            Ok((entry, contents))
+        }))
+    }
+
     /// How many segments are live.
     ///
     /// # Errors

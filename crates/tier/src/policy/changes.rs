@@ -52,10 +52,20 @@ impl Changes {
     }
 }
 
-/// Events, and the places of their policies in the old and in the new set.
+/// Compares two policy sets over what is stored, one segment at a time. It keeps some 50 bytes for each.
+#[derive(Debug)]
+pub struct Comparison<'p> {
+    old: &'p PolicySet,
+    new: &'p PolicySet,
+    moved: Vec<Moved>,
+}
+
+/// Events of a segment that have the same policy in the old set, and the same one in the new.
+#[derive(Debug)]
 struct Moved {
-    old: usize,
-    new: usize,
+    /// The places of the policies in their sets.
+    old: u16,
+    new: u16,
     rows: u64,
     bytes: u64,
     received: i64,
@@ -63,39 +73,55 @@ struct Moved {
 }
 
 impl PolicySet {
-    /// What `new` would delete sooner than this set, of all `segments` and what they contain, at `now`, in nanoseconds since
-    /// the Unix epoch. Sooner is an earlier age, a shorter undo window, or a smaller size than before. `labels` tells those
-    /// of the device at receipt.
+    /// Begins to ask what `new` would delete sooner than this set.
     #[must_use]
-    pub fn changes<'a>(
-        &self,
-        new: &Self,
-        now: i64,
-        segments: impl IntoIterator<Item = (&'a Segment, &'a [Content])>,
-        labels: impl Fn(&Content) -> &'a Labels,
-    ) -> Changes {
-        let mut moved = Vec::new();
-        for (segment, contents) in segments {
-            for content in contents {
-                let Content { schema, device, rows, .. } = content;
-                let labels = labels(content);
-                moved.push(Moved {
-                    old: self.place(schema, device, labels),
-                    new: new.place(schema, device, labels),
-                    rows: *rows,
-                    bytes: part(segment.bytes, *rows, segment.rows),
-                    received: segment.received.last,
-                    event: segment.events.last,
-                });
-            }
-        }
-        moved.sort_by_key(|moved| moved.received);
-        let beyond_old = beyond(self, &moved, |moved| moved.old);
-        let beyond_new = beyond(new, &moved, |moved| moved.new);
+    pub fn compare<'p>(&'p self, new: &'p Self) -> Comparison<'p> {
+        Comparison { old: self, new, moved: Vec::new() }
+    }
 
-        let mut sooner: BTreeMap<(usize, usize), Change> = BTreeMap::new();
-        for (place, moved) in moved.iter().enumerate() {
-            let (old_policy, new_policy) = (&self.policies[moved.old], &new.policies[moved.new]);
+    fn numbered(&self, content: &Content, labels: &Labels) -> u16 {
+        let place = self.place(&content.schema, &content.device, labels);
+        u16::try_from(place).expect("a text of the greatest length has fewer policies")
+    }
+}
+
+impl Comparison<'_> {
+    /// Takes in a segment and what it contains. `labels` tells those of the device at receipt.
+    pub fn add<'l>(
+        &mut self,
+        segment: &Segment,
+        contents: &[Content],
+        labels: impl Fn(&Content) -> &'l Labels,
+    ) {
+        let first = self.moved.len();
+        for content in contents {
+            let labels = labels(content);
+            let (old, new) = (self.old.numbered(content, labels), self.new.numbered(content, labels));
+            let same = self.moved[first..].iter_mut().find(|moved| (moved.old, moved.new) == (old, new));
+            if let Some(moved) = same {
+                moved.rows += content.rows;
+                continue;
+            }
+            let (received, event) = (segment.received.last, segment.events.last);
+            self.moved.push(Moved { old, new, rows: content.rows, bytes: 0, received, event });
+        }
+        for moved in &mut self.moved[first..] {
+            moved.bytes = part(segment.bytes, moved.rows, segment.rows);
+        }
+    }
+
+    /// What is deleted sooner, at `now`, in nanoseconds since the Unix epoch. Sooner is an earlier age, a shorter undo window,
+    /// or a smaller size than before.
+    #[must_use]
+    pub fn changes(mut self, now: i64) -> Changes {
+        self.moved.sort_by_key(|moved| moved.received);
+        let beyond_old = beyond(self.old, &self.moved, |moved| moved.old);
+        let beyond_new = beyond(self.new, &self.moved, |moved| moved.new);
+
+        let mut sooner: BTreeMap<(u16, u16), Change> = BTreeMap::new();
+        for (place, moved) in self.moved.iter().enumerate() {
+            let old_policy = &self.old.policies[usize::from(moved.old)];
+            let new_policy = &self.new.policies[usize::from(moved.new)];
             let due = |policy: &Policy| policy.deletion(moved.received, moved.event);
             let is_due = |policy: &Policy| due(policy).is_some_and(|due| due <= now);
             let was_decided = beyond_old[place] || is_due(old_policy);
@@ -135,11 +161,11 @@ fn smaller(old: &Policy, new: &Policy) -> bool {
 }
 
 /// Which of the events, oldest first, are beyond the size of their policy in `set`.
-fn beyond(set: &PolicySet, moved: &[Moved], place: impl Fn(&Moved) -> usize) -> Vec<bool> {
+fn beyond(set: &PolicySet, moved: &[Moved], place: impl Fn(&Moved) -> u16) -> Vec<bool> {
     let room = |policy: &Policy| policy.delete.and_then(|delete| delete.max_bytes).unwrap_or(u64::MAX);
     let mut room: Vec<u64> = set.policies.iter().map(room).collect();
     let fits = |moved: &Moved| {
-        let room = &mut room[place(moved)];
+        let room = &mut room[usize::from(place(moved))];
         let fits = moved.bytes <= *room;
         *room = if fits { *room - moved.bytes } else { 0 };
         !fits
@@ -205,12 +231,18 @@ mod tests {
         (0..100).map(segment).collect()
     }
 
+    fn changes(old: &str, new: &str) -> Changes {
+        let (old, new, labels) = (set(old), set(new), Labels::new());
+        let mut comparison = old.compare(&new);
+        for (segment, contents) in stored() {
+            comparison.add(&segment, &contents, |_| &labels);
+        }
+        comparison.changes(NOW)
+    }
+
     /// Events, bytes and bytes at once that go sooner.
     fn sooner(old: &str, new: &str) -> (u64, u64, u64) {
-        let stored = stored();
-        let segments = stored.iter().map(|(segment, contents)| (segment, &contents[..]));
-        let labels = Labels::new();
-        let changes = set(old).changes(&set(new), NOW, segments, |_| &labels);
+        let changes = changes(old, new);
         assert!(changes.sooner.len() <= 1);
         assert_eq!(changes.are_destructive(), !changes.sooner.is_empty());
         changes.sooner.first().map_or((0, 0, 0), |change| (change.rows, change.bytes, change.at_once))
@@ -238,10 +270,7 @@ mod tests {
 
     #[test]
     fn the_amount_is_printed() {
-        let stored = stored();
-        let segments = stored.iter().map(|(segment, contents)| (segment, &contents[..]));
-        let labels = Labels::new();
-        let changes = set("\"never\"").changes(&set("{ after = \"90d\" }"), NOW, segments, |_| &labels);
+        let changes = changes("\"never\"", "{ after = \"90d\" }");
         let expected = "1.0 kB would be deleted sooner:\n  \
                         all: 1.0 kB (500 events), of which 100 B at once, but for the time to undo it\n";
         assert_eq!(changes.to_string(), expected);

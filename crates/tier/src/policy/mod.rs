@@ -32,7 +32,7 @@ mod selector;
 mod share;
 
 pub use amount::{InvalidPeriod, Period};
-pub use changes::{Change, Changes};
+pub use changes::{Change, Changes, Comparison};
 pub use check::{Check, Known, Matched, Remark};
 pub use document::PolicyError;
 pub use selector::{Labels, Selector};

@@ -38,3 +38,17 @@ fn many_segments_are_listed_and_checked() {
          policies applied in {applied:?}; {bytes} bytes",
     );
 }
+
+#[test]
+fn segments_come_with_their_contents_past_those_that_are_gone() {
+    let site = Site::new();
+    let [first, gone, last] = ["heat", "flow", "heat"].map(|schema| site.seal(schema, "oslo/1"));
+    site.mirror().unwrap();
+    site.mark(gone, 0).unwrap();
+    site.delete(gone).unwrap();
+    let view = site.catalog().view().unwrap();
+    let rows = view.segments_with_contents().unwrap().map(|row| row.unwrap());
+    let rows: Vec<_> = rows.map(|(entry, contents)| (entry.segment.id, contents)).collect();
+    assert_eq!(rows, [first, last].map(|id| (id, view.contents(id).unwrap())));
+    assert!(rows.iter().all(|(_, contents)| contents.len() == 1));
+}
