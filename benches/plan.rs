@@ -5,15 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use icecore_tier::plan::{Books, Moment, Prices};
+use icecore_tier::plan::{Books, Moment, Prices, Stores};
 use icecore_tier::policy::{Labels, PolicySet};
 use icecore_tier::segment::{Copy, Segment, SegmentId, Share, Span};
 
 const SEGMENTS: u64 = 1_000_000;
 const DAY: i64 = 24 * 3_600 * 1_000_000_000;
 const NOW: i64 = 19_800 * DAY;
+const TEN_MINUTES: Duration = Duration::from_mins(10);
 
 const POLICIES: &str = r#"
 [[policy]]
@@ -86,11 +88,12 @@ fn plan(c: &mut Criterion) {
         b.iter(|| black_box(books(&policies).plan(&moment).to_string()));
     });
     let prices = BTreeMap::from([("archive".to_owned(), Prices::of_s3())]);
+    let stores = Stores { prices, journal: Some("archive".to_owned()) };
     group.bench_function("30 days ahead, with what arrives", |b| {
         b.iter(|| {
             let books = books(&policies);
             let arrivals = books.recent_arrivals(NOW, 7);
-            black_box(books.rehearse(&moment, 30, &prices, &arrivals).unwrap().to_string())
+            black_box(books.rehearse(&moment, 30, TEN_MINUTES, &stores, &arrivals).unwrap().to_string())
         });
     });
     group.finish();

@@ -23,6 +23,9 @@ const VERSION: u32 = 2;
 /// Decisions in one object, at most: bounds what is in memory at once, and what one failed request repeats.
 pub const MAX_LINES: usize = 1000;
 
+/// Decisions that the worker has put on record together. All of them or none take effect.
+pub(crate) const TOGETHER: usize = 256;
+
 /// Decisions that may be missing in one place of a journal that is read. More is taken for a misnamed object, so that a
 /// number near the end of all numbers does not fill the memory.
 const MAX_GAP: u64 = 1 << 20;

@@ -1,11 +1,10 @@
 //! `icecore retention plan`: the planner that the worker obeys, asked beside it.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 
 use icecore_ingest::LabelHistory;
 use icecore_tier::catalog::{Catalog, Deletions, Entry, View};
-use icecore_tier::plan::{Action, Books, Day, Kind, Moment, Plan, Prices, Rehearsal};
+use icecore_tier::plan::{Action, Books, Day, Kind, Moment, Plan, Rehearsal, Requests, Stores, Upkeep};
 use icecore_tier::policy::{Changes, Comparison, PolicySet};
 use serde_json::{Value, json};
 
@@ -39,7 +38,8 @@ pub(super) fn run(args: &PlanArgs, config: &Config, out: &mut impl Write) -> any
     match args.days {
         Some(days) => {
             let arrivals = books.recent_arrivals(now, MEASURED_DAYS);
-            let rehearsal = books.rehearse(&moment, days, &prices(config), &arrivals)?;
+            let rehearsal =
+                books.rehearse(&moment, days, config.tier.interval, &stores(config), &arrivals)?;
             match args.json {
                 true => writeln!(out, "{}", rehearsal_as_json(&rehearsal))?,
                 false => write!(out, "{rehearsal}")?,
@@ -70,7 +70,8 @@ pub(crate) fn plan_by_policies(view: &View, config: &Config, days: Option<u32>) 
     let moment = moment(view, config, now)?;
     let Some(days) = days else { return Ok(plan_as_json(&books.plan(&moment), now)) };
     let arrivals = books.recent_arrivals(now, MEASURED_DAYS);
-    Ok(rehearsal_as_json(&books.rehearse(&moment, days, &prices(config), &arrivals)?))
+    let rehearsal = books.rehearse(&moment, days, config.tier.interval, &stores(config), &arrivals)?;
+    Ok(rehearsal_as_json(&rehearsal))
 }
 
 /// What a plan for this time goes by.
@@ -110,8 +111,9 @@ fn proposed_books<'p>(
     Ok(books)
 }
 
-fn prices(config: &Config) -> BTreeMap<String, Prices> {
-    config.store.iter().map(|(name, store)| (name.clone(), store.prices())).collect()
+fn stores(config: &Config) -> Stores {
+    let prices = config.store.iter().map(|(name, store)| (name.clone(), store.prices())).collect();
+    Stores { prices, journal: config.journal().map(str::to_owned) }
 }
 
 fn tell_changes(changes: &Changes, version: u64, out: &mut impl Write) -> anyhow::Result<()> {
@@ -153,11 +155,7 @@ fn rehearsal_as_json(rehearsal: &Rehearsal) -> Value {
             "marked_bytes": day.marked,
             "marked_within_a_day_bytes": day.marked_young,
             "deleted_bytes": day.deleted,
-            "requests": {
-                "put": day.requests.put,
-                "get": day.requests.get,
-                "delete": day.requests.delete,
-            },
+            "requests": requests_as_json(&day.requests),
             "costs": {
                 "storage": day.costs.storage,
                 "requests": day.costs.requests,
@@ -168,5 +166,19 @@ fn rehearsal_as_json(rehearsal: &Rehearsal) -> Value {
     };
     let policy = |(name, days): &(String, Vec<Day>)| json!({ "policy": name, "days": days.iter().map(day).collect::<Vec<_>>() });
     let policies: Vec<Value> = rehearsal.policies.iter().map(policy).collect();
-    json!({ "start": display_seconds(rehearsal.start), "policies": policies })
+    let upkeep = |day: &Upkeep| {
+        json!({
+            "manifests": day.manifests,
+            "journal_objects": day.journal,
+            "requests": requests_as_json(&day.requests),
+            "costs": { "requests": day.costs },
+        })
+    };
+    let upkeep: Vec<Value> = rehearsal.upkeep.iter().map(upkeep).collect();
+    json!({ "start": display_seconds(rehearsal.start), "policies": policies, "upkeep": upkeep })
+}
+
+fn requests_as_json(requests: &Requests) -> Value {
+    let Requests { put, get, list, delete } = requests;
+    json!({ "put": put, "get": get, "list": list, "delete": delete })
 }

@@ -9,6 +9,7 @@ use crate::segment::{Segment, SegmentId};
 use super::action::{Action, Kind, Moment, Plan, Reason};
 use super::copies::{Copies, Kept, Place, Places};
 use super::decide::{self, Step, Task};
+use super::execute::Litter;
 use super::room::{Crowding, Room};
 
 const DAY: i64 = 24 * 3_600 * 1_000_000_000;
@@ -30,6 +31,8 @@ pub struct Books<'p> {
     /// The shares of all items, those of an item side by side.
     pub(super) parts: Vec<Part>,
     pub(super) room: Room,
+    /// What of items is still there that the books do not have any more.
+    pub(super) litter: Vec<Litter>,
     /// Items that were not looked at since they came or changed.
     fresh: Vec<u32>,
     /// Items by the instant, in coarse units, from which something about them may be due.
@@ -107,6 +110,7 @@ impl<'p> Books<'p> {
             items: Vec::new(),
             parts: Vec::new(),
             room: Room::new(policies),
+            litter: Vec::new(),
             fresh: Vec::new(),
             due: BTreeMap::new(),
         }

@@ -27,11 +27,13 @@ mod rehearsal;
 mod report;
 mod room;
 mod tally;
+mod upkeep;
 
 pub use action::{Action, Destination, Kind, Moment, OffPeak, Plan, Reason};
 pub use books::{Books, UnknownPolicy};
 pub use prices::{Prices, Rates};
-pub use rehearsal::{Arrivals, Costs, Day, NoSuchPolicy, Rehearsal, Requests};
+pub use rehearsal::{Arrivals, Costs, Day, NewData, NoSuchPolicy, Rehearsal, Requests};
+pub use upkeep::{Stores, Upkeep};
 
 /// Days a rehearsal may look ahead: ten years.
 pub const MAX_DAYS: u32 = 3_653;

@@ -1,27 +1,42 @@
 //! The planner with the clock moved ahead.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
+use std::time::Duration;
 
 use crate::segment::SegmentId;
 
 use super::MAX_DAYS;
 use super::action::Moment;
 use super::books::{Books, Item};
-use super::decide::Step;
-use super::execute::Done;
-use super::prices::Prices;
+use super::decide::{Step, Task};
+use super::execute::{Done, Litter};
 use super::tally::Tally;
+use super::upkeep::{PassDone, Stores, Upkeep};
 
 const HOUR: i64 = 3_600 * 1_000_000_000;
 const DAY: i64 = 24 * HOUR;
+/// Between passes, in a rehearsal: so that it takes no longer than it is worth, and shows every hour.
+const SHORTEST: Duration = Duration::from_mins(10);
+const LONGEST: Duration = Duration::from_hours(1);
 /// Plans of one instant, each with the one before done: split, upload, remove what is replaced, drop the local copy.
 const ROUNDS: usize = 8;
+/// Segments, and manifests, that arrive on a day at most: one a minute.
+const MOST_A_DAY: u32 = 24 * 60;
 /// Segments that arrive on paper are numbered as if of manifests from here on.
 const ARRIVED: u64 = 1 << 63;
 
-/// New data that a rehearsal reckons with, in segments of equal size spread over the day.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// New data that a rehearsal reckons with, every day.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Arrivals {
+    /// Manifests that bring it, spread over the day; at most one a minute.
+    pub manifests: u32,
+    /// What comes for each policy.
+    pub data: Vec<NewData>,
+}
+
+/// New data of a policy, in segments of equal size spread over the day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewData {
     /// The policy it belongs to.
     pub policy: String,
     /// Bytes a day, sealed.
@@ -37,6 +52,8 @@ pub struct Rehearsal {
     pub start: i64,
     /// By policy, in the order of the set, and day.
     pub policies: Vec<(String, Vec<Day>)>,
+    /// What it takes beside that to keep catalog and stores in step, by day.
+    pub upkeep: Vec<Upkeep>,
 }
 
 /// A day of a policy's data.
@@ -63,7 +80,7 @@ pub struct Day {
     pub marked_young: u64,
     /// Bytes deleted.
     pub deleted: u64,
-    /// Requests to object storage, for the segments themselves; the catalog's journal and manifests come on top.
+    /// Requests to object storage, for the segments themselves; [`Upkeep`] comes on top.
     pub requests: Requests,
     /// What it costs.
     pub costs: Costs,
@@ -76,6 +93,8 @@ pub struct Requests {
     pub put: u64,
     /// That read.
     pub get: u64,
+    /// That list.
+    pub list: u64,
     /// That delete.
     pub delete: u64,
 }
@@ -97,7 +116,7 @@ impl Requests {
     /// All together.
     #[must_use]
     pub fn all(&self) -> u64 {
-        self.put + self.get + self.delete
+        self.put + self.get + self.list + self.delete
     }
 }
 
@@ -116,8 +135,8 @@ pub struct NoSuchPolicy(String);
 
 impl Books<'_> {
     /// What happens on each of the `days` ahead of `moment`, [`MAX_DAYS`] at most, to the segments there are and to those
-    /// that arrive. The planner runs every hour, and what it says is done within it: bandwidth has no limit here and stores do
-    /// not fail. `prices` are by store; what has none is free.
+    /// that arrive. The worker makes its passes at this `interval` (never more often than every ten minutes here, nor less
+    /// often than every hour), and what they say is done within it: bandwidth has no limit here and stores do not fail.
     ///
     /// # Errors
     /// When arrivals are of a policy that there is not.
@@ -125,39 +144,48 @@ impl Books<'_> {
         self,
         moment: &Moment,
         days: u32,
-        prices: &BTreeMap<String, Prices>,
-        arrivals: &[Arrivals],
+        interval: Duration,
+        stores: &Stores,
+        arrivals: &Arrivals,
     ) -> Result<Rehearsal, NoSuchPolicy> {
         let days = days.min(MAX_DAYS);
-        let mut run = Run::new(self, moment.clone(), arrivals)?;
-        let mut tally = Tally::new(&run.books, prices);
-        for hour in 0..days * 24 {
-            tally.begin(hour / 24);
-            run.hour(&mut |books, event| tally.take(books, event));
-            tally.store_for_an_hour();
+        let turns = interval.clamp(SHORTEST, LONGEST);
+        let turns = (LONGEST.as_secs_f64() / turns.as_secs_f64()).round() as u32;
+        let mut run = Run::new(self, moment.clone(), turns, arrivals)?;
+        let mut tally = Tally::new(&run.books, stores);
+        for turn in 0..days * 24 * turns {
+            tally.begin(turn / (24 * turns));
+            if turn.is_multiple_of(turns) {
+                tally.sweep(&run.books);
+            }
+            run.turn(&mut |books, event| tally.take(books, event));
+            tally.store_for(1.0 / f64::from(turns));
         }
         Ok(tally.finish(&run.books, moment.now))
     }
 
     /// What arrives on a day, as the mean of the segments received within `days` days before `now`.
     #[must_use]
-    pub fn recent_arrivals(&self, now: i64, days: u32) -> Vec<Arrivals> {
+    pub fn recent_arrivals(&self, now: i64, days: u32) -> Arrivals {
         let since = now.saturating_sub(i64::from(days.max(1)).saturating_mul(DAY));
         let mut amounts = vec![(0_u64, 0_u64); self.policies.policies().len()];
+        let mut manifests = HashSet::new();
         for item in self.items.iter().filter(|item| item.received > since && item.received <= now) {
+            manifests.insert(item.id.manifest);
             for part in self.parts_of(item) {
                 let (bytes, segments) = &mut amounts[usize::from(part.policy)];
                 (*bytes, *segments) = (*bytes + part.bytes, *segments + 1);
             }
         }
         let days = u64::from(days.max(1));
-        let arrivals = self.policies.policies().iter().zip(amounts).filter(|(_, (bytes, _))| *bytes > 0);
-        let arrivals = arrivals.map(|(policy, (bytes, segments))| Arrivals {
+        let a_day = |count: u64| u32::try_from(count.div_ceil(days)).unwrap_or(u32::MAX);
+        let arrived = self.policies.policies().iter().zip(amounts).filter(|(_, (bytes, _))| *bytes > 0);
+        let data = arrived.map(|(policy, (bytes, segments))| NewData {
             policy: policy.name.clone(),
             bytes: bytes / days,
-            segments: u32::try_from(segments.div_ceil(days)).unwrap_or(u32::MAX),
+            segments: a_day(segments),
         });
-        arrivals.collect()
+        Arrivals { manifests: a_day(manifests.len() as u64), data: data.collect() }
     }
 }
 
@@ -165,71 +193,121 @@ impl Books<'_> {
 pub(super) enum Event<'e> {
     /// An item came, from outside or by a split.
     Came(&'e Item),
+    /// So many manifests brought items from outside.
+    Registered(u64),
     /// A step is about to be done.
     Before(&'e Step),
     /// It was done, at this instant.
     After(&'e Step, Done, i64),
+    /// Bytes are there that no item has any more.
+    Littered(&'e Litter),
+    /// They were removed, at this instant.
+    Cleared(&'e Litter, i64),
+    /// A pass is over.
+    Passed(&'e PassDone),
 }
 
 /// Books that are kept as if everything was done in time.
 pub(super) struct Run<'p> {
     pub(super) books: Books<'p>,
     moment: Moment,
-    arrivals: Vec<(u16, Arrivals)>,
-    hours: u64,
+    manifests: u32,
+    data: Vec<(u16, NewData)>,
+    /// Turns in an hour, and those that are over.
+    an_hour: u64,
+    turns: u64,
     arrived: u64,
 }
 
 impl<'p> Run<'p> {
-    pub(super) fn new(books: Books<'p>, moment: Moment, arrivals: &[Arrivals]) -> Result<Self, NoSuchPolicy> {
-        let numbered = |arrivals: &Arrivals| match books.policy(&arrivals.policy) {
-            Some(number) => Ok((number, arrivals.clone())),
-            None => Err(NoSuchPolicy(arrivals.policy.clone())),
+    pub(super) fn new(
+        books: Books<'p>,
+        moment: Moment,
+        an_hour: u32,
+        arrivals: &Arrivals,
+    ) -> Result<Self, NoSuchPolicy> {
+        let numbered = |data: &NewData| match books.policy(&data.policy) {
+            Some(number) => Ok((number, data.clone())),
+            None => Err(NoSuchPolicy(data.policy.clone())),
         };
-        let arrivals = arrivals.iter().map(numbered).collect::<Result<_, _>>()?;
-        Ok(Self { books, moment, arrivals, hours: 0, arrived: 0 })
+        let data = arrivals.data.iter().map(numbered).collect::<Result<_, _>>()?;
+        let (manifests, an_hour) = (arrivals.manifests, u64::from(an_hour));
+        Ok(Self { books, moment, manifests, data, an_hour, turns: 0, arrived: 0 })
     }
 
-    /// Does an hour: what arrives in it, then what is to be done at its beginning, until nothing is.
-    pub(super) fn hour(&mut self, each: &mut impl FnMut(&Books<'p>, Event<'_>)) {
+    /// Does a turn: what arrives in it, then what is to be done at its beginning, until nothing is.
+    pub(super) fn turn(&mut self, each: &mut impl FnMut(&Books<'p>, Event<'_>)) {
         self.arrive(each);
         for _ in 0..ROUNDS {
-            let steps = self.books.steps(&self.moment);
-            if steps.is_empty() {
+            let done = self.pass(each);
+            each(&self.books, Event::Passed(&done));
+            if done.is_nothing() {
                 break;
             }
-            for step in steps {
-                self.execute(&step, each);
-            }
         }
-        self.hours += 1;
-        self.moment.now = self.moment.now.saturating_add(HOUR);
+        self.turns += 1;
+        self.moment.now = self.moment.now.saturating_add(HOUR / self.an_hour as i64);
+    }
+
+    /// Does what the worker does in a pass.
+    fn pass(&mut self, each: &mut impl FnMut(&Books<'p>, Event<'_>)) -> PassDone {
+        let mut done = PassDone::default();
+        let mut litter = self.books.take_old_litter();
+        done.littered = !self.books.litter.is_empty();
+        for step in self.books.steps(&self.moment) {
+            match step.task {
+                Task::Unmark | Task::DropLocal | Task::DropCopy(_) => done.decided += 1,
+                Task::Mark { .. } => done.marked += 1,
+                Task::Delete => done.deleted += 1,
+                Task::Upload(_) => done.uploaded += 1,
+                Task::Split => done.split += 1,
+            }
+            self.execute(&step, each);
+        }
+        litter.extend(self.books.take_new_litter());
+        done.littered |= !litter.is_empty();
+        for litter in litter {
+            done.removed += litter.copies.len() as u64;
+            done.told += litter.told;
+            each(&self.books, Event::Cleared(&litter, self.moment.now));
+        }
+        done
     }
 
     fn execute(&mut self, step: &Step, each: &mut impl FnMut(&Books<'p>, Event<'_>)) {
         each(&self.books, Event::Before(step));
-        let items = self.books.items.len();
+        let (items, litter) = (self.books.items.len(), self.books.litter.len());
         let done = self.books.execute(step, self.moment.now);
         self.moment.free = self.moment.free.saturating_add_signed(done.freed);
         each(&self.books, Event::After(step, done, self.moment.now));
         for item in &self.books.items[items..] {
             each(&self.books, Event::Came(item));
         }
+        for litter in &self.books.litter[litter..] {
+            each(&self.books, Event::Littered(litter));
+        }
     }
 
     fn arrive(&mut self, each: &mut impl FnMut(&Books<'p>, Event<'_>)) {
-        let hour = self.hours % 24;
-        for (policy, arrivals) in &self.arrivals {
-            let a_day = u64::from(arrivals.segments.clamp(1, 24 * 60));
-            let by = |hour: u64| a_day * hour / 24;
-            for _ in by(hour)..by(hour + 1) {
+        for (policy, data) in &self.data {
+            let a_day = u64::from(data.segments.clamp(1, MOST_A_DAY));
+            for _ in 0..self.due(a_day) {
                 let id = SegmentId { manifest: ARRIVED + self.arrived, child: 0 };
-                let bytes = arrivals.bytes / a_day;
+                let bytes = data.bytes / a_day;
                 self.books.arrive(id, *policy, bytes, self.moment.now);
                 self.arrived += 1;
                 self.moment.free = self.moment.free.saturating_sub(bytes);
                 each(&self.books, Event::Came(self.books.items.last().expect("one just came")));
             }
         }
+        let manifests = self.due(u64::from(self.manifests.min(MOST_A_DAY)));
+        each(&self.books, Event::Registered(manifests));
+    }
+
+    /// How many of so many a day are due in this turn.
+    fn due(&self, a_day: u64) -> u64 {
+        let turns = 24 * self.an_hour;
+        let turn = self.turns % turns;
+        a_day * (turn + 1) / turns - a_day * turn / turns
     }
 }

@@ -8,6 +8,7 @@ use crate::instant;
 
 use super::action::{Destination, Kind, Plan};
 use super::rehearsal::{Costs, Day, Rehearsal};
+use super::upkeep::Upkeep;
 
 /// What is done, in the order of a segment's life.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -84,6 +85,11 @@ impl fmt::Display for Rehearsal {
             }
             f.write_str(&columns(&rows))?;
         }
+        let upkeep = upkeep_rows(&self.upkeep);
+        if upkeep.len() > 1 {
+            write!(f, "\nupkeep: journal, manifests, terms and listings\n{}", columns(&upkeep))?;
+        }
+        total.requests += self.upkeep.iter().map(|upkeep| upkeep.costs).sum::<f64>();
         writeln!(
             f,
             "\ncosts {:.2}: storage {:.2}, requests {:.2}, retrieval {:.2}, early deletion {:.2}",
@@ -117,6 +123,18 @@ fn row(number: usize, day: &Day, costs: Costs) -> Vec<String> {
         count(day.requests.all()),
         format!("{:.2}", costs.all()),
     ]
+}
+
+/// The days on which there is any, with their titles.
+fn upkeep_rows(days: &[Upkeep]) -> Vec<Vec<String>> {
+    let titles = ["  day", "manifests", "journal", "requests", "cost"].map(str::to_owned).to_vec();
+    let busy = days.iter().enumerate().filter(|(_, day)| day.requests.all() > 0);
+    let row = |(number, day): (usize, &Upkeep)| {
+        let Upkeep { manifests, journal, requests, costs } = day;
+        let figures = [*manifests, *journal, requests.all()].map(count);
+        [vec![format!("  {number}")], figures.to_vec(), vec![format!("{costs:.2}")]].concat()
+    };
+    [titles].into_iter().chain(busy.map(row)).collect()
 }
 
 impl Costs {

@@ -193,11 +193,13 @@ impl Worker {
             return Err(Trouble::Differs { store, object, found: found.bytes, sent: sent.bytes });
         }
         let Destination { store, class } = job.to;
-        let had = self.catalog.view()?.segment(id)?.is_some_and(|entry| has(&entry, store));
+        let before = self.catalog.view()?.segment(id)?.and_then(|entry| object_in(&entry, store));
         self.catalog.record_copy(id, store, class.as_deref(), &round.why(job.action))?;
         // Beyond this many the sweep finds them.
-        if had && self.replaced.len() < MAX_REPLACED {
-            self.replaced.insert((id, store.clone()));
+        if let Some(before) = before
+            && self.replaced.len() < MAX_REPLACED
+        {
+            self.replaced.insert((id, store.clone(), before));
         }
         round.pass.uploaded += 1;
         round.pass.uploaded_bytes += sent.bytes;
@@ -205,8 +207,10 @@ impl Worker {
     }
 }
 
-fn has(entry: &Entry, store: &str) -> bool {
-    entry.segment.copies.iter().any(|copy| copy.store == store)
+/// The object of a segment's copy in a store.
+fn object_in(entry: &Entry, store: &str) -> Option<String> {
+    let copy = entry.segment.copies.iter().find(|copy| copy.store == store)?;
+    Some(copy.object(entry.segment.id))
 }
 
 fn upload(action: &Action) -> Option<(&Action, &Destination)> {

@@ -3,12 +3,10 @@
 use super::trouble::Trouble;
 use super::{Round, Worker};
 use crate::catalog::{CatalogError, Why};
+use crate::journal::TOGETHER;
 use crate::mutants::{Mutant, planted};
 use crate::plan::{Action, Kind, Plan};
 use crate::segment::SegmentId;
-
-/// Decisions that go to the journal together. All of them or none take effect.
-const TOGETHER: usize = 256;
 
 impl Worker {
     /// Carries out what the plan decides, and drops local files.

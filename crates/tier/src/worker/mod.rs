@@ -81,8 +81,8 @@ pub struct Worker {
     shelved: BTreeMap<String, u64>,
     /// Stores, and the data directory, that were compared with the catalog lately, and when.
     swept: BTreeMap<Option<String>, i64>,
-    /// Segments with objects in stores that another copy there has replaced.
-    replaced: BTreeSet<(SegmentId, String)>,
+    /// What another copy in the same store has replaced: segment, store, and object.
+    replaced: BTreeSet<(SegmentId, String, String)>,
     /// There may be bytes of what is gone.
     littered: bool,
     /// For how many hours the disk lasts, as it was told last since a store is left alone.

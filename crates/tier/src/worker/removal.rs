@@ -1,6 +1,5 @@
 //! Bytes of what is gone: objects, and local files.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 
@@ -34,16 +33,17 @@ impl Worker {
                 self.settle(round, gone.id, "remove the local file of", removed);
             }
             for copy in &gone.copies {
-                self.clear(round, &view, gone.id, &copy.store);
+                self.clear(round, gone.id, &copy.store, Some(&copy.object(gone.id)));
             }
         }
         for (id, store) in view.dropped_copies()? {
-            self.clear(round, &view, id, &store);
+            let object = last_object(&view, id, &store)?;
+            self.clear(round, id, &store, object.as_deref());
         }
-        for (id, store) in std::mem::take(&mut self.replaced) {
-            let removed = self.remove_objects(round, &view, id, &store);
+        for (id, store, object) in std::mem::take(&mut self.replaced) {
+            let removed = self.remove_replaced(round, &view, id, &store, &object);
             if removed.is_err() {
-                self.replaced.insert((id, store));
+                self.replaced.insert((id, store, object));
             }
             self.settle(round, id, "remove what was replaced of", removed);
         }
@@ -53,44 +53,38 @@ impl Worker {
         Ok(())
     }
 
-    /// Removes the objects of a segment from a store where it has none any more, and records that.
-    fn clear(&mut self, round: &mut Round<'_>, view: &View, id: SegmentId, store: &str) {
+    /// Removes the object of a copy that is none any more, and records that. Where nobody knows its name, or another one of the
+    /// same segment is left from before a crash, the sweep finds it.
+    fn clear(&mut self, round: &mut Round<'_>, id: SegmentId, store: &str, object: Option<&str>) {
         if !self.patience.may_try(id, round.moment.now) {
             self.littered = true;
             return;
         }
-        let removed = self.remove_objects(round, view, id, store).and_then(|()| {
+        let removed = self.store(store).and_then(|place| match object {
+            Some(object) => self.remove_object(round, place, object),
+            None => Ok(()),
+        });
+        let removed = removed.and_then(|()| {
             Ok(self.catalog.cleared(id, Some(store), &round.because("its objects were deleted"))?)
         });
         self.settle(round, id, "delete the objects of", removed);
     }
 
-    /// Removes every object that a store was ever given of a segment, but that of its copy there.
-    fn remove_objects(
+    /// Removes the object of a copy in whose place there is another one; unless it has become that of the copy again.
+    fn remove_replaced(
         &self,
         round: &mut Round<'_>,
         view: &View,
         id: SegmentId,
         store: &str,
+        object: &str,
     ) -> Result<(), Trouble> {
         let entry = view.segment(id)?;
-        let copies = entry.iter().flat_map(|entry| &entry.segment.copies);
-        let kept: Vec<String> =
-            copies.filter(|copy| copy.store == store).map(|copy| copy.object(id)).collect();
-        let mut objects = BTreeSet::new();
-        for decision in view.history_of(id)? {
-            match decision.what {
-                What::Copied { store: to, class, .. } if to == store => {
-                    objects.insert(object_name(id, class.as_deref()));
-                }
-                _ => {}
-            }
+        let mut copies = entry.iter().flat_map(|entry| &entry.segment.copies);
+        if copies.any(|copy| copy.store == store && copy.object(id) == object) {
+            return Ok(());
         }
-        let store = self.store(store)?;
-        for object in objects.iter().filter(|object| !kept.contains(object)) {
-            self.remove_object(round, store, object)?;
-        }
-        Ok(())
+        self.remove_object(round, self.store(store)?, object)
     }
 
     pub(super) fn remove_object(
@@ -132,4 +126,14 @@ impl Worker {
         }
         _ = self.sealer.drop_pages(id);
     }
+}
+
+/// The object that a store was given last of a segment.
+fn last_object(view: &View, id: SegmentId, store: &str) -> Result<Option<String>, Trouble> {
+    let decisions = view.history_of(id)?.into_iter().rev();
+    let mut objects = decisions.filter_map(|decision| match decision.what {
+        What::Copied { store: to, class, .. } if to == store => Some(object_name(id, class.as_deref())),
+        _ => None,
+    });
+    Ok(objects.next())
 }

@@ -163,19 +163,36 @@ impl Site {
         self.catalog().apply_policies(text, &sharing, &self.why()).unwrap();
     }
 
-    /// Writes one batch of `count` events and has it durable.
+    /// Writes one batch of `count` events, with notes that do not compress away, and has it durable.
     pub(crate) fn write(&mut self, schema: &str, device: &str, count: u32) {
+        let note = |sequence: u64| blake3::hash(&sequence.to_le_bytes()).to_hex().to_string();
+        self.write_rows(schema, device, count, |sequence| (sequence as f64, note(sequence)));
+    }
+
+    /// Writes one batch of `count` events, whose values are a function of the sequence, and has it durable.
+    pub(crate) fn write_rows(
+        &mut self,
+        schema: &str,
+        device: &str,
+        count: u32,
+        row: impl Fn(u64) -> (f64, String),
+    ) {
         let key = |(name, _): &(String, u64)| name == device;
-        let first = self.written.keys().filter(|k| key(k)).map(|(_, first)| first + 1000).max().unwrap_or(0);
+        let first = self.written.keys().filter(|k| key(k)).map(|(_, first)| first + 1024).max().unwrap_or(0);
         let fields = vec![Field::new("value", ColumnType::F64), Field::new("note", ColumnType::Text)];
         let schema = Arc::new(Schema::new(schema, 1, fields).unwrap());
         let name: DeviceName = device.parse().unwrap();
         let source = Arc::new(Source { device: name, epoch: Epoch::from_bytes([1; 16]), number: 0 });
-        let batch = batch(&schema, first, count, self.now());
+        let batch = batch(&schema, first, count, self.now(), row);
         self.wrote(device, first, self.now(), schema.name());
+        self.running.as_mut().unwrap().appender.batch(&source, &schema, batch);
+        self.write_block();
+    }
+
+    /// Writes a block of what there is, if anything, and has it durable.
+    pub(crate) fn write_block(&mut self) {
         let now = self.now();
         let Running { appender, committer, .. } = self.running.as_mut().unwrap();
-        appender.batch(&source, &schema, batch);
         let mut block = Encoder::new().encode(appender.finish(now), 1);
         committer.commit(&mut block).unwrap();
     }
@@ -401,12 +418,17 @@ fn is_empty(directory: &Path) -> bool {
     std::fs::read_dir(directory).unwrap().next().is_none()
 }
 
-/// A batch that is a function of its sequence, with notes that do not compress away.
-fn batch(schema: &Arc<Schema>, first: u64, count: u32, time: i64) -> NewBatch {
+fn batch(
+    schema: &Arc<Schema>,
+    first: u64,
+    count: u32,
+    time: i64,
+    row: impl Fn(u64) -> (f64, String),
+) -> NewBatch {
     let mut builder = BatchBuilder::new(Arc::clone(schema));
     for sequence in first..first + u64::from(count) {
-        let note = blake3::hash(&sequence.to_le_bytes()).to_hex();
-        builder.row(time, &[Value::F64(sequence as f64), Value::Text(note.as_str())]).unwrap();
+        let (value, note) = row(sequence);
+        builder.row(time, &[Value::F64(value), Value::Text(&note)]).unwrap();
     }
     let payload = builder.finish(first, EncodeOptions::PLAIN).unwrap();
     let digest = Digest::of(&payload);

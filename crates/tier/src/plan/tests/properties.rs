@@ -7,7 +7,7 @@ use proptest::sample::select;
 
 use super::world::{DAY, HOUR, NOW, World, copy, segment};
 use crate::plan::rehearsal::{Event, Run};
-use crate::plan::{Action, Kind};
+use crate::plan::{Action, Arrivals, Kind};
 use crate::policy::PolicySet;
 use crate::segment::{Deletion, Segment, SegmentId};
 
@@ -166,10 +166,10 @@ proptest! {
 
     #[test]
     fn a_rehearsal_is_planning_hour_by_hour(mut world in world(), policies in policies()) {
-        let mut run = Run::new(world.books(&policies), world.moment.clone(), &[]).unwrap();
+        let mut run = Run::new(world.books(&policies), world.moment.clone(), 1, &Arrivals::default()).unwrap();
         for hour in 0..48 {
             let mut rehearsed = Vec::new();
-            run.hour(&mut |books, event| {
+            run.turn(&mut |books, event| {
                 if let Event::Before(step) = event {
                     rehearsed.push(books.action(*step));
                 }
