@@ -18,7 +18,7 @@ use crate::fleet;
 use crate::options::{duration, positive};
 
 /// In both cases, so that nothing but sealing differs.
-const SEGMENT: (&str, &str) = ("LOG__SEGMENT", "32MiB");
+const SEGMENT: (&str, &str) = ("LOG__SEGMENT", "8MiB");
 /// Segment files stay what they are.
 const NEVER: [(&str, &str); 3] = [SEGMENT, ("SEAL__AFTER", "1000h"), ("SEAL__BACKLOG", "1TiB")];
 /// Segment files are sealed as soon as they are finished.
