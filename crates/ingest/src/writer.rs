@@ -3,11 +3,14 @@
 //! - [`core`]: every decision, synchronous and deterministic
 //! - [`submission`]: what goes in and comes out
 //! - [`inbox`], [`queue`]: the bounded, fair way in
+//! - [`content`], [`live`]: what blocks hold, and the state that is folded from it
 //! - [`threads`]: who waits for what
 
 mod clock;
+mod content;
 mod core;
 mod inbox;
+mod live;
 mod queue;
 mod schemas;
 mod submission;
@@ -19,16 +22,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use icecore_log::{Disk, LogError, RealDisk, Recovery, Sealer};
 use icecore_schema::{Declared, Misfit};
+use icecore_state::snapshot::SnapshotError;
 use tokio::sync::{mpsc, watch};
 
 pub use self::core::Core;
 use clock::ReceivedClock;
 pub(crate) use clock::wall_time;
+pub use content::BlockContent;
 pub(crate) use inbox::{Closed, Inbox, Lane, MAX_GROUP_BYTES, Reservation};
+use live::{Folding, Opened, SnapshotWriter};
+pub use live::{LiveState, SnapshotOptions};
 pub(crate) use queue::Class;
-pub use submission::{
-    Answer, Attachment, Body, Decision, InvalidBatch, ReceivedBatch, Refusal, Reply, Submission,
-};
+pub use submission::{Answer, Attachment, Body, Decision, InvalidBatch, Refusal, Reply, Submission};
 use threads::Threads;
 
 use crate::quarantine::{ConflictReports, Quarantine};
@@ -45,6 +50,8 @@ pub struct WriterOptions {
     pub zstd_level: i32,
     /// Ingestion stops while the data directory's file system has less free space than this, in bytes.
     pub reserve_bytes: u64,
+    /// When snapshots of the state are written.
+    pub snapshots: SnapshotOptions,
     /// Bounds the refused batches kept in `quarantine/`, in bytes.
     pub quarantine_bytes: u64,
     /// The schemas that files declare.
@@ -60,6 +67,7 @@ impl Default for WriterOptions {
             queue_bytes: 32 << 20,
             zstd_level: 1,
             reserve_bytes: 256 << 20,
+            snapshots: SnapshotOptions::default(),
             quarantine_bytes: 64 << 20,
             declared: Declared::default(),
             only_declared: false,
@@ -98,6 +106,9 @@ pub enum StartError {
         "the log holds other definitions than are declared: {0}; give the changed definition a new version"
     )]
     Schemas(#[from] Misfit),
+    /// The snapshots could not be read.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// The quarantine could not be opened.
     #[error("cannot keep refused batches in {path}: {source}")]
     Quarantine {
@@ -133,6 +144,7 @@ pub struct Writer {
     written_bytes: Arc<AtomicU64>,
     recovery: Recovery,
     sealer: Sealer,
+    live: LiveState,
     threads: Threads,
 }
 
@@ -165,7 +177,8 @@ impl Writer {
         options: WriterOptions,
     ) -> Result<(Self, WriterHandle), StartError> {
         let now = wall_time();
-        let (mut core, committer, recovery) = Core::open(Arc::clone(&disk), data, options.log.clone(), now)?;
+        let Opened { mut core, committer, recovery, fleet, snapshots, base, unsaved } =
+            live::open(&disk, data, options.log.clone(), now)?;
         core.declare(options.declared.clone(), options.only_declared)?;
         let path = data.join("quarantine");
         let (quarantine, quarantine_thread) = Quarantine::start(path.clone(), options.quarantine_bytes)
@@ -177,6 +190,10 @@ impl Writer {
         let (health_out, health) = watch::channel(Health::Running);
         let conflicts = quarantine.reports();
         let sealer = committer.sealer();
+        let (to_write, writing) = SnapshotWriter::new(snapshots, committer.log(), recovery.term, base);
+        let start = (committer.end(), recovery.received, unsaved);
+        let folding = Folding::new(fleet, to_write, answers_out, health.clone(), options.snapshots, start);
+        let live = folding.live();
         let parts = threads::Parts {
             core,
             committer,
@@ -184,7 +201,8 @@ impl Writer {
             data: data.to_owned(),
             clock: ReceivedClock::start(recovery.received),
             inbox: Arc::clone(&inbox),
-            answers: answers_out,
+            folding,
+            snapshots: writing,
             health: health_out,
             durable_position: Arc::clone(&durable_position),
             written_bytes: Arc::clone(&written_bytes),
@@ -194,7 +212,8 @@ impl Writer {
         };
         let threads = Threads::start(parts).map_err(StartError::Thread)?;
         let handle = WriterHandle { inbox: Arc::clone(&inbox), answers, health: health.clone(), conflicts };
-        Ok((Self { inbox, health, durable_position, written_bytes, recovery, sealer, threads }, handle))
+        let writer = Self { inbox, health, durable_position, written_bytes, recovery, sealer, live, threads };
+        Ok((writer, handle))
     }
 
     /// How the writer is doing. Changes are worth waking up for: [`Health::Failed`] wants the process to end.
@@ -219,6 +238,12 @@ impl Writer {
     #[must_use]
     pub fn recovery(&self) -> &Recovery {
         &self.recovery
+    }
+
+    /// What every device looks like now.
+    #[must_use]
+    pub fn live(&self) -> LiveState {
+        self.live.clone()
     }
 
     /// What seals the finished segments of the log, on a thread of the caller's. It holds the log's lock.

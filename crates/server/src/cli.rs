@@ -70,6 +70,9 @@ pub(crate) enum Command {
     /// The catalog of sealed segments.
     #[command(subcommand)]
     Catalog(CatalogCommand),
+    /// Snapshots of the state of all devices, from which the server starts.
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// Put configuration, certificates, keys and registry into the store, for the day on which this machine is lost.
     Backup,
     /// Make a lost server anew, from its backup and what else is in its store.
@@ -126,6 +129,14 @@ pub(crate) enum DeviceCommand {
         /// Name of the device.
         name: DeviceName,
     },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub(crate) enum SnapshotCommand {
+    /// List them, newest first.
+    List,
+    /// Read all of each, and say which are damaged.
+    Verify,
 }
 
 #[derive(Debug, Args)]

@@ -26,6 +26,7 @@ mod schemas;
 mod segments;
 mod send;
 mod serve;
+mod snapshot;
 mod status;
 mod stores;
 mod table;
@@ -88,6 +89,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Segments(command) => segments::run(command, &config()?, &mut out()),
         Command::Hold(command) => hold::run(command, &config()?, &mut out()),
         Command::Catalog(command) => catalog::run(command, &config()?, &mut out()),
+        Command::Snapshot(command) => snapshot::run(*command, &config()?, &mut out()),
         Command::Backup => backup::run(&cli.config, &config()?, &mut out()),
         Command::Bootstrap(args) => bootstrap::run(args, &mut out()),
         Command::Demo(args) => demo::run(args),

@@ -291,7 +291,7 @@ fn judge(incoming: Incoming) -> (u32, Body) {
     let (alias, range, error, payload) = match incoming {
         Incoming::Batch { alias, header, schema, payload } => {
             match Batch::validate(payload.clone(), schema) {
-                Ok(batch) => return (alias, Body::Batch(batch.into())),
+                Ok(batch) => return (alias, Body::Batch(batch)),
                 Err(error) => (alias, header.range(), error, payload),
             }
         }

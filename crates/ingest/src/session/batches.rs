@@ -82,7 +82,7 @@ fn class(reader: &BatchStreamReader) -> Class {
 fn judge(from: Arc<Attachment>, incoming: Incoming) -> Submission {
     let body = match incoming {
         Incoming::Batch { header, schema, payload, .. } => match Batch::validate(payload.clone(), schema) {
-            Ok(batch) => Body::Batch(batch.into()),
+            Ok(batch) => Body::Batch(batch),
             Err(error) => invalid(Some(header), &error, payload),
         },
         Incoming::Unreadable { header, payload, error, .. } => invalid(header, &error, payload),

@@ -18,12 +18,11 @@ use icecore_log::{
 use icecore_schema::{Declared, Misfit};
 use icecore_state::{EpochLedger, Ledger, Verdict};
 use icecore_wire::limits::MAX_RANGES;
-use icecore_wire::{Code, Digest, SequenceRanges};
+use icecore_wire::{Batch, Code, Digest, Schema, SequenceRanges};
 
+use super::content::{BlockContent, Entry};
 use super::schemas::SchemaBook;
-use super::submission::{
-    Answer, Attachment, Body, Decision, InvalidBatch, ReceivedBatch, Refusal, Reply, Submission,
-};
+use super::submission::{Answer, Attachment, Body, Decision, InvalidBatch, Refusal, Reply, Submission};
 #[cfg(feature = "mutants")]
 use crate::mutants::{self, Mutant};
 
@@ -42,12 +41,23 @@ pub struct Core {
     schemas: SchemaBook,
     /// Answers that wait for the block being built.
     open: Vec<Answer>,
-    /// Blocks that were cut and are not durable, oldest first, with the answers that wait for each.
-    in_flight: VecDeque<(u64, Vec<Answer>)>,
+    /// What is in the block being built.
+    content: Vec<Entry>,
+    /// Blocks that were cut and are not durable, oldest first.
+    in_flight: VecDeque<InFlight>,
     /// Answers that wait for nothing any more.
     ready: Vec<Answer>,
     durable_position: u64,
     received: i64,
+}
+
+/// A block on its way to the disk.
+#[derive(Debug)]
+struct InFlight {
+    block: u64,
+    /// The answers that wait for it.
+    answers: Vec<Answer>,
+    content: BlockContent,
 }
 
 impl Core {
@@ -70,8 +80,24 @@ impl Core {
         options: Options,
         now: i64,
     ) -> Result<(Self, Committer, Recovery), LogError> {
-        let mut ledger = Ledger::default();
+        Self::open_behind(Ledger::default(), &[], disk, data, options, now)
+    }
+
+    /// As [`Core::open`], where what was settled before the block [`Options::known_to`], and the schemas before it, are known
+    /// from a snapshot.
+    ///
+    /// # Errors
+    /// As [`Core::open`].
+    pub fn open_behind(
+        mut ledger: Ledger,
+        known_schemas: &[Arc<Schema>],
+        disk: Arc<dyn Disk>,
+        data: &Path,
+        options: Options,
+        now: i64,
+    ) -> Result<(Self, Committer, Recovery), LogError> {
         let mut schemas = SchemaBook::default();
+        known_schemas.iter().for_each(|schema| schemas.learn(schema));
         let mut fold = |fact: &Fact<'_>| {
             if let Fact::Batch { schema, .. } | Fact::Schema { schema, .. } = fact {
                 schemas.learn(schema);
@@ -86,6 +112,7 @@ impl Core {
             ledger,
             schemas,
             open: Vec::new(),
+            content: Vec::new(),
             in_flight: VecDeque::new(),
             ready: Vec::new(),
         };
@@ -126,23 +153,29 @@ impl Core {
     pub fn take_block(&mut self, received: i64) -> RawBlock {
         self.received = self.received.max(received);
         let block = self.appender.finish(self.received);
-        self.in_flight.push_back((block.number(), std::mem::take(&mut self.open)));
+        self.in_flight.push_back(InFlight {
+            block: block.number(),
+            answers: std::mem::take(&mut self.open),
+            content: BlockContent { entries: std::mem::take(&mut self.content), received: self.received },
+        });
         #[cfg(feature = "mutants")]
         if mutants::planted(Mutant::AckBeforeFsync) {
-            self.ready.extend(self.in_flight.iter_mut().flat_map(|(_, answers)| answers.drain(..)));
+            self.ready.extend(self.in_flight.iter_mut().flat_map(|block| block.answers.drain(..)));
         }
         block
     }
 
-    /// Takes note that a block is durable: its answers may go out.
+    /// Takes note that a block is durable: its answers may go out, once the state has its content.
     ///
     /// # Panics
     /// When it is not the oldest block in flight: blocks are committed in order.
-    pub fn committed(&mut self, committed: &Committed) {
-        let (block, answers) = self.in_flight.pop_front().expect("a committed block was in flight");
+    pub fn committed(&mut self, committed: &Committed) -> BlockContent {
+        let InFlight { block, answers, content } =
+            self.in_flight.pop_front().expect("a committed block was in flight");
         assert_eq!(block, committed.block, "blocks are committed in the order they were cut");
         self.durable_position = committed.positions.end;
         self.ready.extend(answers);
+        content
     }
 
     /// The answers that may go out now, in log order.
@@ -187,7 +220,7 @@ impl Core {
         Decision::Attached
     }
 
-    fn batch(&mut self, from: Arc<Attachment>, batch: ReceivedBatch) -> Decision {
+    fn batch(&mut self, from: Arc<Attachment>, batch: Batch) -> Decision {
         let range = batch.range();
         #[cfg(feature = "mutants")]
         let range = if mutants::planted(Mutant::DedupOffByOne) { range.end..range.end + 1 } else { range };
@@ -208,45 +241,39 @@ impl Core {
 
     /// Stores a batch none of whose sequences are stored. That some of them may be refused or dropped is no
     /// obstacle: stored beats both.
-    fn store(&mut self, from: Arc<Attachment>, batch: ReceivedBatch) -> Decision {
-        match self.schemas.admit(&batch.schema) {
+    fn store(&mut self, from: Arc<Attachment>, batch: Batch) -> Decision {
+        match self.schemas.admit(batch.schema()) {
             Ok(()) => {}
             Err((code, message)) if code.is_permanent() => {
-                let invalid = InvalidBatch { range: batch.range(), code, message, payload: batch.payload };
+                let invalid =
+                    InvalidBatch { range: batch.range(), code, message, payload: batch.into_payload() };
                 return self.refuse(from, invalid);
             }
             Err((code, message)) => {
                 return self.defer(from, batch.range(), code, message, RETRY_AFTER_FAILURE);
             }
         }
-        self.schemas.learn(&batch.schema);
+        self.schemas.learn(batch.schema());
         let range = batch.range();
-        let ReceivedBatch { schema, payload, first_sequence, count, compressed } = batch;
-        let digest = Digest::of(&payload);
+        let digest = batch.digest();
         let source = self.source(&from);
-        let position = self.appender.batch(
-            &source,
-            &schema,
-            NewBatch { payload, first_sequence, count, digest, compressed },
-        );
-        let received = self.received;
-        self.ledger.apply(&Fact::Batch {
-            source: &source,
-            schema: &schema,
-            first_sequence,
-            count,
-            position,
-            received,
+        let new = NewBatch {
+            payload: batch.payload().clone(),
+            first_sequence: batch.first_sequence(),
+            count: batch.count(),
             digest,
-        });
+            compressed: batch.is_compressed(),
+        };
+        let position = self.appender.batch(&source, batch.schema(), new);
+        self.record(Entry::Batch { source, batch, position, digest });
         self.open.push(Answer { to: from, reply: Reply::Durable(range) });
         Decision::Stored
     }
 
     /// Judges a batch some of whose sequences are stored: it is the stored batch once more, or it is refused.
-    fn resent(&mut self, from: Arc<Attachment>, batch: ReceivedBatch) -> Decision {
+    fn resent(&mut self, from: Arc<Attachment>, batch: Batch) -> Decision {
         let range = batch.range();
-        let stored = match self.appender.find_batch(&from.device, &from.epoch, batch.first_sequence) {
+        let stored = match self.appender.find_batch(&from.device, &from.epoch, batch.first_sequence()) {
             Ok(stored) => stored,
             Err(error @ LogError::Forgotten { .. }) if self.is_stored(&from, &range) => {
                 tracing::warn!(%error, device = %from.device, "a batch counts as a resend by its sequences alone");
@@ -261,7 +288,7 @@ impl Core {
             }
         };
         match stored {
-            Some(stored) if stored.count == batch.count && stored.digest == Digest::of(&batch.payload) => {
+            Some(stored) if stored.count == batch.count() && stored.digest == batch.digest() => {
                 if stored.position < self.durable_position {
                     self.ready.push(Answer { to: from, reply: Reply::Durable(range) });
                 } else {
@@ -276,7 +303,7 @@ impl Core {
                     range.start, range.end, from.epoch
                 );
                 let code = Code::SequenceConflict;
-                self.refuse(from, InvalidBatch { range, code, message, payload: batch.payload })
+                self.refuse(from, InvalidBatch { range, code, message, payload: batch.into_payload() })
             }
         }
     }
@@ -308,10 +335,10 @@ impl Core {
         if !unsettled.is_empty() {
             let source = self.source(&from);
             let digest = Digest::of(&payload);
-            let (code, received) = (code.number(), self.received);
             for range in &unsettled {
-                self.appender.refused(&source, range.clone(), code, digest, &message);
-                self.ledger.apply(&Fact::Refused { source: &source, range, code, digest, received });
+                self.appender.refused(&source, range.clone(), code.number(), digest, &message);
+                let source = Arc::clone(&source);
+                self.record(Entry::Refused { source, range, code: code.number(), digest });
             }
         }
         let reply = Reply::Refused { range: range.clone(), code, message: message.clone() };
@@ -342,8 +369,14 @@ impl Core {
         for range in ranges {
             let source = self.source(from);
             self.appender.dropped(&source, range.clone());
-            self.ledger.apply(&Fact::Dropped { source: &source, range, received: self.received });
+            self.record(Entry::Dropped { source, range });
         }
+    }
+
+    /// Takes into the ledger what the block being built has got, and keeps it for the state.
+    fn record(&mut self, entry: Entry) {
+        self.ledger.apply(&entry.fact(self.received));
+        self.content.push(entry);
     }
 
     fn defer(
@@ -363,8 +396,8 @@ impl Core {
     fn answer_when_durable(&mut self, to: Arc<Attachment>, reply: Reply) {
         let waiting = if !self.appender.is_empty() {
             &mut self.open
-        } else if let Some((_, newest)) = self.in_flight.back_mut() {
-            newest
+        } else if let Some(newest) = self.in_flight.back_mut() {
+            &mut newest.answers
         } else {
             &mut self.ready
         };

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use icecore_log::Source;
-use icecore_wire::{Batch, Code, DeviceName, Epoch, Payload, Schema, SequenceRanges};
+use icecore_wire::{Batch, Code, DeviceName, Epoch, Payload, SequenceRanges};
 
 /// One (device, epoch) as one session speaks for it. Shared by everything that is submitted under its alias.
 #[derive(Debug)]
@@ -45,46 +45,11 @@ pub enum Body {
     /// Asks for what is known of the device's epoch; the answer is [`Reply::Attached`].
     Attach,
     /// A batch that passed validation.
-    Batch(ReceivedBatch),
+    Batch(Batch),
     /// A batch that did not: it is to be refused for good.
     Invalid(InvalidBatch),
     /// Sequences that the device will never send.
     Dropped(SequenceRanges),
-}
-
-/// A validated batch, without the columns that validation may have decoded.
-#[derive(Debug)]
-pub struct ReceivedBatch {
-    /// Its schema.
-    pub schema: Arc<Schema>,
-    /// Its bytes.
-    pub payload: Payload,
-    /// The sequence of its first event.
-    pub first_sequence: u64,
-    /// How many events it holds; validation has seen to it that `first_sequence + count` fits.
-    pub count: u32,
-    /// Whether the device compressed its columns.
-    pub compressed: bool,
-}
-
-impl ReceivedBatch {
-    /// Its sequences.
-    #[must_use]
-    pub fn range(&self) -> Range<u64> {
-        self.first_sequence..self.first_sequence + u64::from(self.count)
-    }
-}
-
-impl From<Batch> for ReceivedBatch {
-    fn from(batch: Batch) -> Self {
-        Self {
-            schema: Arc::clone(batch.schema()),
-            first_sequence: batch.first_sequence(),
-            count: batch.count(),
-            compressed: batch.is_compressed(),
-            payload: batch.into_payload(),
-        }
-    }
 }
 
 /// A batch that must not be stored, of which at least the sequences are known.
@@ -101,7 +66,7 @@ pub struct InvalidBatch {
 }
 
 impl Submission {
-    /// Bytes it counts for in the queue: its payload, and what surrounds it in memory.
+    /// Bytes it counts for in the queue: its payload, what that was decoded to, and what surrounds it in memory.
     #[must_use]
     pub fn bytes(&self) -> usize {
         /// The structs themselves, their share of the queue's, and the payload's allocation; rounded up.
@@ -109,7 +74,7 @@ impl Submission {
         OVERHEAD
             + match &self.body {
                 Body::Attach => 0,
-                Body::Batch(batch) => batch.payload.len(),
+                Body::Batch(batch) => batch.payload().len() + batch.decoded_bytes(),
                 Body::Invalid(batch) => batch.payload.len(),
                 Body::Dropped(ranges) => ranges.len() * size_of::<Range<u64>>(),
             }

@@ -3,7 +3,9 @@
 //! ```text
 //! sessions ─▶ inbox ─▶ writer ──raw block──▶ encoder ×K ──encoded──▶ committer ─▶ disk
 //!                        ▲  └──────────── order of blocks ─────────────▲   │
-//!                        └─────────────────── committed ──────────────────┘
+//!                        │└─────────────────── committed ─────────────────┘
+//!                        └─what is durable─▶ fold ─▶ answers
+//!                                             └─devices that changed─▶ snapshot
 //! ```
 //!
 //! Only compression overlaps: block N+1 is written after the fsync of block N. A block is cut as soon as nothing is
@@ -22,13 +24,15 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use icecore_log::{
-    CommitError, Committed, Committer, Disk, EncodedBlock, Encoder, FinishedDirectory, RawBlock,
+    CommitError, Committed, Committer, Disk, EncodedBlock, Encoder, FinishedDirectory, LogPoint, RawBlock,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::clock::ReceivedClock;
+use super::content::BlockContent;
 use super::inbox::{Commit, Inbox, Wanted};
-use super::submission::{Answer, Body, Decision, Submission};
+use super::live::{Durable, Folding, Writing};
+use super::submission::{Body, Decision, Submission};
 use super::{Core, Health, WriterOptions};
 use crate::metrics::{DiskMetrics, WriterMetrics};
 use crate::quarantine::Quarantine;
@@ -56,6 +60,9 @@ const LEAST_FULL: usize = 256 << 10;
 /// which cost the least for each event.
 const PART_OF_WAITING: usize = 8;
 
+/// Commits that may wait to be folded. Folding takes a fraction of what compressing takes, so more than one is rare.
+const COMMITS_WAITING: usize = 8;
+
 /// Everything the threads are made of.
 pub(super) struct Parts {
     pub(super) core: Core,
@@ -64,7 +71,8 @@ pub(super) struct Parts {
     pub(super) data: PathBuf,
     pub(super) clock: ReceivedClock,
     pub(super) inbox: Arc<Inbox>,
-    pub(super) answers: mpsc::UnboundedSender<Vec<Answer>>,
+    pub(super) folding: Folding,
+    pub(super) snapshots: Writing,
     pub(super) health: watch::Sender<Health>,
     pub(super) durable_position: Arc<AtomicU64>,
     pub(super) written_bytes: Arc<AtomicU64>,
@@ -89,7 +97,7 @@ struct WriterThread {
     core: Core,
     clock: ReceivedClock,
     inbox: Arc<Inbox>,
-    answers: mpsc::UnboundedSender<Vec<Answer>>,
+    durable: SyncSender<Durable>,
     durable_position: Arc<AtomicU64>,
     quarantine: Quarantine,
     encode: Sender<EncodeJob>,
@@ -139,6 +147,7 @@ impl Threads {
             let (health, inbox, named) = (health.clone(), Arc::clone(&inbox), name.clone());
             thread::Builder::new().name(name).spawn(move || guard(&named, &health, &inbox, run))
         };
+        let (durable, to_fold) = sync_channel(COMMITS_WAITING);
         // One waits, one is written: the committer waits before there is a third in memory.
         let (hand_over, directories) = sync_channel(1);
         let mut committer = parts.committer;
@@ -158,7 +167,7 @@ impl Threads {
             core: parts.core,
             clock: parts.clock,
             inbox: parts.inbox,
-            answers: parts.answers,
+            durable,
             durable_position: parts.durable_position,
             quarantine: parts.quarantine,
             encode,
@@ -183,6 +192,9 @@ impl Threads {
             "icecore-directory".to_owned(),
             Box::new(move || directories.into_iter().for_each(FinishedDirectory::write)),
         )?);
+        let Parts { folding, snapshots, .. } = parts;
+        threads.push(spawn("icecore-snapshot".to_owned(), Box::new(move || snapshots.run()))?);
+        threads.push(spawn("icecore-fold".to_owned(), Box::new(move || folding.run(&to_fold)))?);
         threads.push(spawn("icecore-commit".to_owned(), Box::new(move || committing.run(&blocks)))?);
         threads.push(spawn("icecore-write".to_owned(), Box::new(move || writing.run()))?);
         Ok(Self(threads))
@@ -231,8 +243,9 @@ impl WriterThread {
                 return;
             }
             let idle = work.submissions.is_empty() && work.commits.is_empty() && !work.drained;
+            let mut blocks = Vec::with_capacity(work.commits.len());
             for commit in &work.commits {
-                self.core.committed(&commit.block);
+                blocks.push((self.core.committed(&commit.block), commit.block.end));
                 let wants = if commit.disk_is_behind { self.disk_wants * 2 } else { self.disk_wants / 2 };
                 self.disk_wants = wants.clamp(LEAST_FULL, LEAST_FULL.max(self.block_bytes));
             }
@@ -241,7 +254,7 @@ impl WriterThread {
             for submission in work.submissions {
                 self.offer(submission);
             }
-            self.send_answers();
+            self.send_durable(blocks);
             self.metrics.live_queue_bytes.set(work.live_waiting as f64);
             self.metrics.backlog_queue_bytes.set(work.backlog_waiting as f64);
             self.metrics.durable_position.set(self.core.durable_position() as f64);
@@ -280,7 +293,7 @@ impl WriterThread {
 
     fn offer(&mut self, submission: Submission) {
         let (events, bytes) = match &submission.body {
-            Body::Batch(batch) => (batch.count, batch.payload.len()),
+            Body::Batch(batch) => (batch.count(), batch.payload().len()),
             Body::Attach | Body::Invalid(_) | Body::Dropped(_) => (0, 0),
         };
         let decision = self.core.offer(submission);
@@ -290,11 +303,12 @@ impl WriterThread {
         }
     }
 
-    fn send_answers(&mut self) {
+    /// Has what is durable folded, and then what may be answered answered.
+    fn send_durable(&mut self, blocks: Vec<(BlockContent, LogPoint)>) {
         let answers = self.core.take_answers();
-        if !answers.is_empty() {
-            // Without a receiver there are no sessions left to tell.
-            let _ = self.answers.send(answers);
+        if !blocks.is_empty() || !answers.is_empty() {
+            // The receiver is gone only when its thread has panicked, which the next `wait` says.
+            let _ = self.durable.send(Durable { blocks, answers });
         }
     }
 
@@ -307,7 +321,7 @@ impl WriterThread {
         let _ = self.commit.send(encoded);
         let _ = self.encode.send(EncodeJob { block, level, done });
         #[cfg(feature = "mutants")]
-        self.send_answers();
+        self.send_durable(Vec::new());
     }
 }
 

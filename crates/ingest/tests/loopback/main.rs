@@ -15,6 +15,7 @@ mod renewal;
 mod resumption;
 mod revocation;
 mod server;
+mod state;
 mod takeover;
 
 use std::sync::atomic::Ordering;

@@ -35,6 +35,7 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     pub(crate) seal: Seal,
     pub(crate) schemas: Schemas,
+    pub(crate) snapshot: Snapshot,
     pub(crate) limits: Limits,
     pub(crate) tier: Tier,
     pub(crate) store: BTreeMap<String, Store>,
@@ -105,6 +106,15 @@ pub(crate) enum SchemaMode {
     Declared,
 }
 
+/// When snapshots of the state are written.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Snapshot {
+    pub(crate) every_events: u64,
+    #[serde(deserialize_with = "duration", serialize_with = "as_text")]
+    pub(crate) every: Duration,
+}
+
 /// How much devices and gateways may send a second; 0 = no limit.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
 #[serde(default)]
@@ -156,6 +166,12 @@ impl Default for Seal {
 impl Default for Schemas {
     fn default() -> Self {
         Self { dir: "schemas".into(), mode: SchemaMode::Open }
+    }
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self { every_events: 10_000_000, every: Duration::from_mins(5) }
     }
 }
 

@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use icecore_ingest::{
-    Health, Ingest, IngestOptions, Issuer, Rate, RateLimits, Registry, StartError, Writer, WriterOptions,
+    Health, Ingest, IngestOptions, Issuer, Rate, RateLimits, Registry, SnapshotOptions, StartError, Writer,
+    WriterOptions,
 };
 use icecore_log::{LogError, Recovery};
 use icecore_schema::Declared;
@@ -28,7 +29,7 @@ use tracing::{error, info, warn};
 
 use crate::certificates::Authority;
 use crate::cli::ServeArgs;
-use crate::config::{Config, Limits, SchemaMode, Tls};
+use crate::config::{Config, Limits, SchemaMode, Snapshot, Tls};
 use crate::decisions::{self, Occasion};
 use crate::tiers::InForce;
 use crate::{identities, stores};
@@ -231,8 +232,10 @@ fn writer_options(args: &ServeArgs, config: &Config) -> anyhow::Result<WriterOpt
         accept_damage: args.accept_damage.clone(),
         ..icecore_log::Options::default()
     };
+    let Snapshot { every_events, every } = config.snapshot;
     Ok(WriterOptions {
         log,
+        snapshots: SnapshotOptions { every_events, every },
         zstd_level: config.log.compression,
         reserve_bytes: config.data.reserve.as_u64(),
         declared: Declared::load(&config.schemas.dir)?,

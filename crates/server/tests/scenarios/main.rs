@@ -36,6 +36,7 @@ mod segments;
 mod send_failures;
 mod serving;
 mod shared_data;
+mod snapshots;
 mod store_outage;
 mod tiers;
 mod two_months;

@@ -18,6 +18,10 @@ use crate::{DeviceState, Fleet};
 /// A chain with this many deltas is followed by a full snapshot: every one of them is read at the next start.
 const MAX_DELTAS: usize = 8;
 
+/// How the names of files end.
+const FULL: &str = "full";
+const DELTA: &str = "delta";
+
 /// The snapshots of a data directory.
 pub struct Snapshots {
     disk: Arc<dyn Disk>,
@@ -173,11 +177,14 @@ impl Snapshots {
         let mut good = fulls.by_ref().filter(|snapshot| snapshot.verify().is_ok());
         let Some(oldest) = good.nth(1) else { return Ok(()) };
         let oldest = oldest.head().point.block;
-        for snapshot in &snapshots {
-            let SnapshotHead { point, kind, .. } = snapshot.head();
-            if point.block < oldest || (point.block == oldest && *kind != Kind::Full) {
-                let path = snapshot.path();
-                self.disk.remove(path).map_err(SnapshotError::io("remove", path))?;
+        for name in self.names()? {
+            // By their names: what is damaged goes as well.
+            let (block, kind) = name.split_once('.').unwrap_or_default();
+            let is_older =
+                block.parse().is_ok_and(|block: u64| block < oldest || (block == oldest && kind != FULL));
+            if is_older {
+                let path = self.dir.join(&name);
+                self.disk.remove(&path).map_err(SnapshotError::io("remove", &path))?;
             }
         }
         Ok(())
@@ -189,7 +196,8 @@ impl Snapshots {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             names => names.map_err(SnapshotError::io("list", &self.dir))?,
         };
-        let is_snapshot = |name: &String| name.ends_with(".full") || name.ends_with(".delta");
+        let is_snapshot =
+            |name: &String| name.split_once('.').is_some_and(|(_, kind)| kind == FULL || kind == DELTA);
         Ok(names.into_iter().filter(is_snapshot).collect())
     }
 }
@@ -203,8 +211,8 @@ impl std::fmt::Debug for Snapshots {
 /// A file is named after the block with which the log goes on.
 fn file_name(head: &SnapshotHead) -> String {
     let kind = match head.kind {
-        Kind::Full => "full",
-        Kind::Delta { .. } => "delta",
+        Kind::Full => FULL,
+        Kind::Delta { .. } => DELTA,
     };
     format!("{:020}.{kind}", head.point.block)
 }

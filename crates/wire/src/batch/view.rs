@@ -148,6 +148,11 @@ impl Batch {
         &self.payload
     }
 
+    /// Bytes that decoded columns take beside the payload.
+    pub fn decoded_bytes(&self) -> usize {
+        self.decoded.iter().map(AlignedVec::len).sum()
+    }
+
     /// The bytes, letting go of decoded columns.
     pub fn into_payload(self) -> Payload {
         self.payload

@@ -103,11 +103,11 @@ fn schema(version: u32, more: &[&str]) -> Arc<Schema> {
     Arc::new(Schema::new("reading", version, fields).unwrap())
 }
 
-fn received(schema: &Arc<Schema>, first: u64, content: &[i64]) -> ReceivedBatch {
+fn received(schema: &Arc<Schema>, first: u64, content: &[i64]) -> Batch {
     let times: Vec<i64> = (0..content.len() as i64).collect();
     let columns = vec![Column::new(ColumnData::I64(content)); schema.fields().len()];
     let payload = encode(schema, first, &times, &columns, EncodeOptions::default()).unwrap();
-    Batch::validate(payload, Arc::clone(schema)).unwrap().into()
+    Batch::validate(payload, Arc::clone(schema)).unwrap()
 }
 
 #[test]

@@ -1,0 +1,65 @@
+//! The live state: what every device looks like now, and its snapshots.
+//!
+//! - [`opening`]: the state at the start: the newest good snapshot and what the log holds behind it
+//! - [`folding`]: the thread that folds what is durable, before anybody hears that it is
+//! - [`writing`]: the thread that writes snapshots, beside all that
+
+mod folding;
+mod opening;
+mod writing;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use icecore_state::{DeviceState, Fleet};
+use icecore_wire::DeviceName;
+
+pub(super) use folding::{Durable, Folding};
+pub(super) use opening::{Opened, open};
+pub(super) use writing::{SnapshotWriter, Writing};
+
+/// When snapshots are written: what was stored or has passed since the last one, whichever comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotOptions {
+    /// Events.
+    pub every_events: u64,
+    /// Time.
+    pub every: Duration,
+}
+
+impl Default for SnapshotOptions {
+    fn default() -> Self {
+        Self { every_events: 10_000_000, every: Duration::from_secs(300) }
+    }
+}
+
+/// The state of every device as of the last durable block. Whoever has an ack finds what was acked in here.
+#[derive(Debug, Clone)]
+pub struct LiveState {
+    fleet: Arc<Mutex<Fleet>>,
+}
+
+impl LiveState {
+    fn new(fleet: Fleet) -> Self {
+        Self { fleet: Arc::new(Mutex::new(fleet)) }
+    }
+
+    /// The state of a device; `None` if the log says nothing of it. It stays as it is while events go on coming.
+    #[must_use]
+    pub fn device(&self, name: &DeviceName) -> Option<Arc<DeviceState>> {
+        self.with(|fleet| fleet.device(name).cloned())
+    }
+
+    /// Up to `count` devices, the first `from` of them left out: whoever wants all takes them in parts, so that nobody waits.
+    #[must_use]
+    pub fn devices(&self, from: usize, count: usize) -> Vec<(DeviceName, Arc<DeviceState>)> {
+        self.with(|fleet| {
+            let part = fleet.devices().skip(from).take(count);
+            part.map(|(name, state)| (name.clone(), Arc::clone(state))).collect()
+        })
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut Fleet) -> T) -> T {
+        look(&mut self.fleet.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,157 @@
+//! The state at the start.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+
+use icecore_log::{
+    Committer, Disk, LogError, LogReader, OnAbsent, OnDamage, Options, Record, Recovery, Scan, Source,
+};
+use icecore_state::snapshot::{Loaded, SnapshotHead, Snapshots};
+use icecore_state::{Fleet, Ledger};
+use icecore_wire::{Batch, Schema};
+
+use crate::writer::{Core, StartError};
+
+/// Batches that are handed from the thread that reads to the one that folds at once.
+const BATCHES_AT_ONCE: usize = 256;
+
+/// Such hand-overs that may wait.
+const WAITING: usize = 4;
+
+/// The log and the state, ready for more.
+#[derive(Debug)]
+pub(in crate::writer) struct Opened {
+    pub(in crate::writer) core: Core,
+    pub(in crate::writer) committer: Committer,
+    pub(in crate::writer) recovery: Recovery,
+    pub(in crate::writer) fleet: Fleet,
+    pub(in crate::writer) snapshots: Snapshots,
+    /// The number of the block up to which a good snapshot goes, on which the next may build.
+    pub(in crate::writer) base: Option<u64>,
+    /// Events behind it.
+    pub(in crate::writer) unsaved: u64,
+}
+
+/// Opens the log and folds what no snapshot has. `now` is in nanoseconds since the Unix epoch.
+pub(in crate::writer) fn open(
+    disk: &Arc<dyn Disk>,
+    data: &Path,
+    mut options: Options,
+    now: i64,
+) -> Result<Opened, StartError> {
+    let snapshots = Snapshots::new(Arc::clone(disk), data);
+    let (loaded, faults) = snapshots.load(&fits(disk, data))?;
+    for fault in &faults {
+        tracing::error!(%fault, "a snapshot is passed over for what is older");
+    }
+    let is_good = faults.is_empty();
+    let head = loaded.as_ref().map(|loaded| loaded.head.clone());
+    let mut fleet = loaded.map_or_else(Fleet::default, |Loaded { fleet, .. }| fleet);
+    options.known_to = head.as_ref().map_or(0, |head| head.point.block);
+    let schemas = schemas_of(&fleet);
+    let (core, committer, recovery) =
+        Core::open_behind(Ledger::of(&fleet), &schemas, Arc::clone(disk), data, options, now)?;
+    let from = head.as_ref().map_or(0, |head| head.point.position);
+    let unsaved = fold_tail(&mut fleet, disk, data, from..recovery.position)?;
+    // What has no events, and what is sealed, is told of in the facts.
+    for (name, device) in core.ledger().devices() {
+        fleet.settle(name, device);
+    }
+    tracing::info!(
+        snapshot = head.as_ref().map(|head| head.point.block),
+        devices = fleet.len(),
+        events_behind_it = unsaved,
+        "the state is there"
+    );
+    let base = head.filter(|_| is_good).map(|head| head.point.block);
+    Ok(Opened { core, committer, recovery, fleet, snapshots, base, unsaved })
+}
+
+/// Whether a snapshot is one of the log in `data`: of what the log still says the same of.
+fn fits(disk: &Arc<dyn Disk>, data: &Path) -> impl Fn(&SnapshotHead) -> bool {
+    let reader = LogReader::open(Arc::clone(disk), data);
+    move |head| {
+        // A log that cannot be read is for the opening to report.
+        let Ok(reader) = &reader else { return false };
+        let is_same = reader.log() == Some(head.log)
+            && head.point.position <= reader.positions().end
+            && matches!(reader.chain_before(head.point.block), Ok(chain) if chain.is_none_or(|chain| chain == head.point.chain));
+        if !is_same {
+            tracing::warn!(block = head.point.block, "a snapshot is not of this log, and is passed over");
+        }
+        is_same
+    }
+}
+
+fn schemas_of(fleet: &Fleet) -> Vec<Arc<Schema>> {
+    let mut schemas: Vec<Arc<Schema>> = Vec::new();
+    for (_, state) in fleet.devices() {
+        let ahead = state.ahead().map_or(&[][..], |ahead| ahead.schemas());
+        for tally in state.tally().schemas().iter().chain(ahead) {
+            if !schemas.iter().any(|known| Arc::ptr_eq(known, tally.schema())) {
+                schemas.push(Arc::clone(tally.schema()));
+            }
+        }
+    }
+    schemas
+}
+
+/// Folds the events at these positions, which one thread reads and another takes in; returns how many they were.
+fn fold_tail(
+    fleet: &mut Fleet,
+    disk: &Arc<dyn Disk>,
+    data: &Path,
+    positions: std::ops::Range<u64>,
+) -> Result<u64, LogError> {
+    if positions.is_empty() {
+        return Ok(0);
+    }
+    let reader = &LogReader::open(Arc::clone(disk), data)?;
+    let (send, receive) = sync_channel::<Vec<(Arc<Source>, i64, Batch)>>(WAITING);
+    thread::scope(|scope| {
+        // The sender goes with its thread, so that the other end hears when there is no more.
+        let reading = scope.spawn(move || read(reader, positions, |batches| send.send(batches).is_ok()));
+        let mut events = 0;
+        for (source, received, batch) in receive.into_iter().flatten() {
+            events += u64::from(batch.count());
+            fleet.fold(&source, received, &batch);
+        }
+        reading.join().expect("reading does not panic").map(|()| events)
+    })
+}
+
+/// Reads batches and hands them over until nobody takes them.
+fn read(
+    reader: &LogReader,
+    positions: std::ops::Range<u64>,
+    mut hand_over: impl FnMut(Vec<(Arc<Source>, i64, Batch)>) -> bool,
+) -> Result<(), LogError> {
+    let scan = Scan {
+        positions: Some(positions),
+        // What was lost was accepted when the log was opened; what is in object storage only is not for the writer to fetch.
+        on_damage: OnDamage::Skip,
+        on_absent: OnAbsent::Skip,
+        ..Scan::default()
+    };
+    let mut records = reader.scan(scan);
+    let mut batches = Vec::with_capacity(BATCHES_AT_ONCE);
+    while let Some(record) = records.next().transpose()? {
+        for absent in records.take_absent() {
+            tracing::warn!(segment = %absent.id, "the state lacks the events of a segment that is in object storage only");
+        }
+        let Record::Batch(stored) = record else { continue };
+        match Batch::validate(stored.payload, stored.schema) {
+            Ok(batch) => batches.push((stored.source, stored.received, batch)),
+            Err(error) => {
+                tracing::error!(position = stored.position, %error, "the state lacks the events of a batch that cannot be read");
+            }
+        }
+        if batches.len() == BATCHES_AT_ONCE && !hand_over(std::mem::take(&mut batches)) {
+            return Ok(());
+        }
+    }
+    hand_over(batches);
+    Ok(())
+}
