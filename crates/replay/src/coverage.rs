@@ -120,7 +120,9 @@ impl Unstored {
     /// What the ledger has on record of the devices in it.
     pub(crate) fn of(ledger: &Ledger) -> Self {
         let mut unstored = Self::default();
-        for (device, epochs) in ledger.devices() {
+        let mut devices: Vec<_> = ledger.devices().collect();
+        devices.sort_unstable_by_key(|(device, _)| *device);
+        for (device, epochs) in devices {
             epochs.epochs().iter().for_each(|epoch| unstored.add(device, epoch));
         }
         unstored
