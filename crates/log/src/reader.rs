@@ -206,7 +206,8 @@ impl LogReader {
     }
 
     /// The log's hash chain before a block: what [`LogPoint::chain`](crate::LogPoint::chain) is there. `None` where it cannot be
-    /// told any more, because the block was sealed, or is damaged or beyond the end.
+    /// told any more: because the block was sealed, is damaged or beyond the end, or because a recovery has written the block before
+    /// it again, which then has the nonce of another segment and so another hash.
     pub fn chain_before(&self, block: u64) -> Result<Option<[u8; 32]>, LogError> {
         let ends_there = |manifest: &&Arc<Manifest>| manifest.blocks.end == block;
         if let Some(manifest) = self.segments.manifests.iter().rev().find(ends_there) {
@@ -215,6 +216,14 @@ impl LogReader {
         let headers = &self.segments.headers;
         let index = headers.partition_point(|header| header.first_block <= block).checked_sub(1);
         let Some(index) = index.filter(|_| block <= self.end.block) else { return Ok(None) };
+        // A segment may begin with the block, or have the copy of the block before it as its first.
+        let is_behind_copy =
+            |header: &SegmentHeader| header.begins_with_copy && block == header.first_block + 1;
+        if is_behind_copy(&headers[index])
+            || index.checked_sub(1).is_some_and(|before| is_behind_copy(&headers[before]))
+        {
+            return Ok(None);
+        }
         let limits = self.limits(&self.segments, index);
         let mut walk = Walk::open(&*self.store.disk, &self.store.layout, &headers[index], limits)?;
         while walk.at.block < block {

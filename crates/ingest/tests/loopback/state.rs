@@ -51,6 +51,8 @@ async fn who_has_an_ack_is_in_the_state() {
 async fn a_restart_finds_the_state_that_was_with_and_without_snapshots() {
     let mut server = Server::start();
     let mut last = Vec::new();
+    let fulls =
+        |server: &Server| snapshots(server).iter().filter(|path| path.extension().unwrap() == "full").count();
     for round in 0..4 {
         send(&server, "pump", 10 * round).await;
         send(&server, &format!("press {round}"), 0).await;
@@ -63,8 +65,16 @@ async fn a_restart_finds_the_state_that_was_with_and_without_snapshots() {
             2 => fs::remove_dir_all(server.data().join("snapshots")).unwrap(),
             _ => {}
         }
+        let had = fulls(&server);
         server.run();
         assert_eq!(state(&server), before, "{round}");
+        if round == 0 {
+            // A snapshot that was taken to be another log's would be followed by a full one.
+            send(&server, "pump", 1_000).await;
+            server.stop().await.unwrap();
+            assert_eq!(fulls(&server), had, "the next one builds on it");
+            server.run();
+        }
         if round != 1 {
             last = snapshots(&server);
         }

@@ -11,14 +11,19 @@ use crate::support::{Log, batch, options, schema, source};
 const DATA: &str = "/data";
 
 #[test]
-fn the_chain_before_a_block_is_the_one_behind_the_commit_before_it() {
+fn the_chain_before_a_block_is_the_one_behind_the_commit_before_it_unless_that_was_copied() {
     let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(1));
     let (source, schema) = (source("pump", 1), schema("a"));
     let mut ends: Vec<LogPoint> = Vec::new();
-    // Segments roll, and each opening writes the last block again into a new one.
+    let mut copied = Vec::new();
+    // Segments roll, and each opening writes the last block again into a new one, which gives it another hash.
     for opening in 0..3 {
         let mut log = Log::open(&disk, Path::new(DATA)).unwrap();
-        assert!(ends.last().is_none_or(|end| *end == log.committer.end()));
+        if let Some(end) = ends.last() {
+            let now = log.committer.end();
+            assert_eq!((now.block, now.position), (end.block, end.position));
+            copied.push(end.block);
+        }
         for sequence in 0..30 {
             log.appender.batch(&source, &schema, batch(opening * 30 + sequence, 1, 1_000));
             ends.push(log.commit(1_000).unwrap().end);
@@ -26,7 +31,8 @@ fn the_chain_before_a_block_is_the_one_behind_the_commit_before_it() {
     }
     let reader = LogReader::open(Arc::clone(&disk), Path::new(DATA)).unwrap();
     for end in &ends {
-        assert_eq!(reader.chain_before(end.block).unwrap(), Some(end.chain), "block {}", end.block);
+        let expected = (!copied.contains(&end.block)).then_some(end.chain);
+        assert_eq!(reader.chain_before(end.block).unwrap(), expected, "block {}", end.block);
     }
     assert_eq!(ends.last().unwrap().position, reader.positions().end);
     assert_eq!(reader.chain_before(ends.len() as u64 + 1).unwrap(), None, "beyond the end");
