@@ -4,11 +4,11 @@
 //! makes no difference to any bit how they were cut into batches, or where a snapshot came between. That is also what lets
 //! whatever is to be left out (nulls, numbers that are none, rows beyond an instant) be left out by folding the runs between.
 //!
-//! - [`run`]: consecutive rows of a batch, and what is known of their times
-//! - [`tally`]: what is known of a device's events, by schema and field
-//! - [`field`]: one field; which statistics it has follows from its kind and type
-//! - [`gauge`], [`counter`], [`states`], [`angle`]: the statistics of a kind
-//! - [`number`]: the types of numbers, [`kept`]: values that are kept
+//! - `run`: consecutive rows of a batch, and what is known of their times
+//! - `tally`: what is known of a device's events, by schema and field
+//! - `field`: one field; which statistics it has follows from its kind and type
+//! - `gauge`, `counter`, `states`, `angle`: the statistics of a kind
+//! - `number`: the types of numbers, `kept`: values that are kept
 
 mod angle;
 mod counter;

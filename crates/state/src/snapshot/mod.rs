@@ -5,11 +5,11 @@
 //! where their children are and what checksum they have. So a file is opened by reading its head, and a device is found by
 //! reading one page a level, however many devices there are; and nothing is trusted that was not checked.
 //!
-//! - [`head`]: what a file begins with
-//! - [`record`]: a device as it is stored
-//! - [`tree`]: pages, written in one pass
-//! - [`file`]: one snapshot, open for reading
-//! - [`store`]: the directory of all of them: chains, loading, retirement
+//! - `head`: what a file begins with
+//! - `record`: a device as it is stored
+//! - `tree`: pages, written in one pass
+//! - `file`: one snapshot, open for reading
+//! - `store`: the directory of all of them: chains, loading, retirement
 //!
 //! `docs/format.md` describes the bytes.
 
