@@ -43,7 +43,11 @@ impl Door {
 
     pub(crate) fn open(&self) {
         match self {
-            Self::Directory(path) => fs::rename(path.with_extension("away"), path).unwrap(),
+            Self::Directory(path) => {
+                // A write that was under way may have made it anew; what is mounted there again hides that.
+                drop(fs::remove_dir_all(path));
+                fs::rename(path.with_extension("away"), path).unwrap();
+            }
             Self::Proxy(proxy) => *proxy.through.lock().unwrap() = Some(Vec::new()),
         }
     }
