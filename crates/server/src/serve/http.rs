@@ -15,8 +15,8 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::sync::watch;
 use tracing::{error, warn};
 
-use super::NICENESS;
 use super::api::{self, Api};
+use super::background;
 
 /// Bounds of every histogram of seconds: from a tenth of an fsync of an idle disk to a stall.
 const SECONDS_BUCKETS: [f64; 12] =
@@ -72,7 +72,7 @@ pub(super) fn start(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(api::READERS)
-        .on_thread_start(behind_ingestion)
+        .on_thread_start(|| background::behind_ingestion("the API"))
         .build()?;
     let serve = async move {
         tokio::spawn(upkeep(metrics));
@@ -86,13 +86,6 @@ pub(super) fn start(
     };
     thread::Builder::new().name("http".to_owned()).spawn(run).context("cannot start the HTTP thread")?;
     Ok(bound)
-}
-
-/// Of the threads that read for the API.
-fn behind_ingestion() {
-    if let Err(error) = rustix::process::nice(NICENESS) {
-        warn!(%error, "the API reads at the usual priority");
-    }
 }
 
 fn router(

@@ -4,6 +4,7 @@
 //! runtime of its own, so that a scrape never takes a turn of ingestion's.
 
 mod api;
+mod background;
 mod classes;
 mod http;
 mod sealing;
@@ -44,9 +45,6 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// How long `/readyz` shows a fatal error before the process ends.
 const FATAL_GRACE: Duration = Duration::from_secs(1);
-
-/// Threads that seal and move segments get what the others leave: acks come first.
-const NICENESS: i32 = 15;
 
 /// Runs the server until it is told to stop (then in good order, `Ok`) or its log fails.
 pub(crate) fn run(args: &ServeArgs, config: &Config) -> anyhow::Result<()> {

@@ -10,7 +10,7 @@ use anyhow::Context;
 use icecore_log::{LogError, Manifest, SealPlan, Sealer, Sealing};
 use tracing::{error, info, warn};
 
-use super::NICENESS;
+use super::background;
 use super::classes::Classes;
 use crate::config::Seal;
 use crate::instant::now;
@@ -34,9 +34,7 @@ impl SealThread {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let run = move || {
-            if let Err(error) = rustix::process::nice(NICENESS) {
-                warn!(%error, "sealing runs at the usual priority");
-            }
+            background::when_idle("sealing");
             seal_until(&stopped, &sealer, &classes, &when);
         };
         let thread =

@@ -12,7 +12,7 @@ use icecore_tier::plan::Moment;
 use icecore_tier::worker::{Circumstances, Pass, Worker};
 use tracing::{error, info, warn};
 
-use super::NICENESS;
+use super::background;
 use crate::config::{Config, Tier};
 use crate::instant::now;
 use crate::status::disk;
@@ -78,9 +78,7 @@ impl Tiering {
     /// `written` tells how many bytes ingestion has written so far.
     pub(super) fn start(mut self, written: impl Fn() -> u64 + Send + 'static) -> anyhow::Result<()> {
         let run = move || {
-            if let Err(error) = rustix::process::nice(NICENESS) {
-                warn!(%error, "tiering runs at the usual priority");
-            }
+            background::behind_ingestion("tiering");
             loop {
                 let rest = match self.pass(written()) {
                     Ok(pass) if pass.is_quiet() || pass.failed > 0 => self.tier.interval,

@@ -17,14 +17,13 @@ use icecore_replay::{Batches, EventJson, Follow, Followed, Query, ReplayError, S
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tracing::warn;
 
 use super::Api;
 use super::coverage::lacking;
 use super::outlet::{Outlet, body};
 use super::parameters::Parameters;
 use super::problem::{Kind, Problem};
-use crate::serve::NICENESS;
+use crate::serve::background;
 
 /// Tails at the same time; each has a thread.
 pub(in crate::serve) const TAILS: usize = 16;
@@ -152,9 +151,7 @@ enum Ended {
 impl Tail {
     fn start(mut self) -> Result<(), Problem> {
         let run = move || {
-            if let Err(error) = rustix::process::nice(NICENESS) {
-                warn!(%error, "a tail is read at the usual priority");
-            }
+            background::behind_ingestion("a tail");
             if let Err(Ended::Failed(problem)) = self.read() {
                 self.named("problem", &problem.as_json());
                 drop(self.send());
