@@ -271,9 +271,12 @@ impl Store {
         path: &str,
         answer: Result<object_store::Result<T>, tokio::time::error::Elapsed>,
     ) -> Result<T, StoreError> {
-        let result = match answer {
-            Ok(answer) => answer.map_err(|error| StoreError::of(self.name(), action, path, &error)),
-            Err(_) => {
+        // A directory may have gone under the request: then it was another one, made anew, that it was answered from.
+        let there = self.inner.directory.as_ref().map_or(Ok(()), Directory::check);
+        let result = match (there, answer) {
+            (Err(reason), _) => Err(self.unavailable(action, path, reason)),
+            (Ok(()), Ok(answer)) => answer.map_err(|error| StoreError::of(self.name(), action, path, &error)),
+            (Ok(()), Err(_)) => {
                 Err(self.unavailable(action, path, format!("no answer within {} s", PATIENCE.as_secs())))
             }
         };

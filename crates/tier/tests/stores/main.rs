@@ -6,6 +6,7 @@ mod s3;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::time::Duration;
 
 use icecore_tier::store::{Digest, Parts, Place, Progress, Put, Store, StoreError};
 
@@ -27,6 +28,24 @@ async fn a_local_directory() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(store.size(&format!("segments/{name}")).await.unwrap().is_some(), "left over: {name}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_directory_in_the_place_of_a_lost_one_says_does_not_count() {
+    let root = tempfile::tempdir().unwrap();
+    let (path, away) = (root.path().join("nas"), root.path().join("away"));
+    let url = format!("file://{}", path.display());
+    // Slow enough for the directory to go between the look at it and the request, which makes another one.
+    let store = Store::new("cold", Place::open("cold", &url, &BTreeMap::new()).unwrap(), 10);
+    assert_eq!(store.put_new("terms/0", vec![b'x'; 1000].into()).await.unwrap(), Put::Created);
+    let lost = async {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        fs::rename(&path, &away).unwrap();
+    };
+    let (put, ()) = tokio::join!(store.put_new("terms/1", "late".into()), lost);
+    let error = put.unwrap_err();
+    assert!(error.is_transient() && error.to_string().contains("is its file system mounted?"), "{error}");
+    assert!(path.join("terms/1").exists() && !away.join("terms/1").exists());
 }
 
 #[tokio::test]
