@@ -16,6 +16,7 @@ mod invariants;
 mod mirror;
 mod rebuild;
 mod rows;
+mod snapshots;
 mod view;
 
 use std::path::{Path, PathBuf};
@@ -32,6 +33,7 @@ pub use self::error::{CatalogError, Violation};
 pub use self::rebuild::{Found, Rebuild, Rebuilt};
 pub use self::rows::{Deletions, End, Entry, Gone};
 use self::rows::{Tables, encode};
+pub use self::snapshots::Outgoing;
 pub use self::view::{Applied, Explanation, Upload, View};
 use crate::hold::{Hold, Scope};
 use crate::journal::Bucket;
@@ -340,8 +342,9 @@ impl Catalog {
     /// once [`Catalog::check_term`] says that nobody else has the bucket.
     ///
     /// # Errors
-    /// As [`Catalog::mark`]; and when one is not due, or held.
+    /// As [`Catalog::mark`]; and when one is not due, or held, or no snapshot that is kept goes past it.
     pub fn delete(&self, segments: &[(SegmentId, Why)]) -> Result<(), CatalogError> {
+        self.are_in_a_snapshot(segments.iter().map(|(segment, _)| *segment))?;
         let deletions =
             segments.iter().map(|(segment, why)| (why.clone(), What::Deleted { segment: *segment }));
         self.decide_on_record(deletions.collect())

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use icecore_log::sealed::ReadAt;
@@ -10,6 +11,7 @@ use icecore_log::sealed::ReadAt;
 use crate::catalog::{CatalogError, Decision, End, View, What};
 use crate::journal::{Audit, JournalError, StoreBucket};
 use crate::segment::{Content, SegmentId, parse_object};
+use crate::snapshot::{self, KeptSnapshot};
 use crate::store::{Listed, Store, Waiting};
 
 /// Gives the catalog as it is at that moment.
@@ -26,7 +28,12 @@ enum Known {
     /// A catalog, at every moment anew.
     Catalog { view: Box<ViewNow>, stores: BTreeMap<String, Store> },
     /// A bucket, as it was when it was listed.
-    Bucket { store: Store, objects: BTreeMap<SegmentId, Listed>, journal: Told },
+    Bucket {
+        store: Store,
+        objects: BTreeMap<SegmentId, Listed>,
+        snapshots: BTreeMap<u64, Listed>,
+        journal: Told,
+    },
 }
 
 /// What a journal says of segments.
@@ -35,6 +42,16 @@ struct Told {
     copied: BTreeSet<SegmentId>,
     /// With the policy that wanted it.
     deleted: BTreeMap<SegmentId, Option<String>>,
+}
+
+/// A snapshot of the state that is kept in a store: a file to read from.
+pub struct StoredSnapshot {
+    /// The number of the block with which the log goes on behind it.
+    pub block: u64,
+    /// What errors call it: the store, and the object.
+    pub name: PathBuf,
+    /// Its bytes; pages are requested when they are read.
+    pub file: Arc<dyn ReadAt>,
 }
 
 /// A segment that was deleted by policy.
@@ -72,9 +89,16 @@ impl Elsewhere {
             }
         }));
         listed.map_err(|error| JournalError::bucket("segments/")(error.into()))?;
+        let mut snapshots = BTreeMap::new();
+        let listed = waiting.wait(store.list(snapshot::SHELF, |object| {
+            if let Some(block) = snapshot::parse_object(&object.path) {
+                snapshots.insert(block, object);
+            }
+        }));
+        listed.map_err(|error| JournalError::bucket("snapshots/")(error.into()))?;
         let audit = Audit::read(&StoreBucket::new(store.clone(), waiting.clone()))?;
         let journal = Told::by(&audit.decisions);
-        Ok((Self { known: Known::Bucket { store, objects, journal }, waiting }, audit.faults))
+        Ok((Self { known: Known::Bucket { store, objects, snapshots, journal }, waiting }, audit.faults))
     }
 
     /// The same for a reader of the log.
@@ -92,7 +116,7 @@ impl Elsewhere {
     pub fn open(&self, segment: SegmentId) -> io::Result<Option<Arc<dyn ReadAt>>> {
         let (view, stores) = match &self.known {
             Known::Catalog { view, stores } => (view, stores),
-            Known::Bucket { store, objects, journal } => {
+            Known::Bucket { store, objects, journal, .. } => {
                 let object = objects.get(&segment).filter(|_| !journal.deleted.contains_key(&segment));
                 // Without a cache it does not matter what names the content.
                 let open = |object: &Listed| {
@@ -111,6 +135,44 @@ impl Elsewhere {
         })?;
         let file = self.waiting.open(store, &copy.object(segment.id), segment.root, segment.bytes);
         Ok(Some(Arc::new(file)))
+    }
+
+    /// The snapshots that are kept in stores that are configured, newest first. Nothing is requested yet.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn snapshots(&self) -> Result<Vec<StoredSnapshot>, CatalogError> {
+        let mut all: Vec<StoredSnapshot> = match &self.known {
+            Known::Catalog { view, stores } => {
+                let kept = view()?.snapshots()?.into_iter();
+                let open = |kept: KeptSnapshot| {
+                    let store = stores.get(kept.store.as_ref()?)?;
+                    Some(self.stored_object(store, kept.block, &kept.object(), kept.hash, kept.bytes))
+                };
+                kept.filter_map(open).collect()
+            }
+            Known::Bucket { store, snapshots, .. } => {
+                // Without a cache it does not matter what names the content.
+                let open = |(block, object): (&u64, &Listed)| {
+                    self.stored_object(store, *block, &object.path, [0; 32], object.bytes)
+                };
+                snapshots.iter().map(open).collect()
+            }
+        };
+        all.reverse();
+        Ok(all)
+    }
+
+    fn stored_object(
+        &self,
+        store: &Store,
+        block: u64,
+        object: &str,
+        hash: [u8; 32],
+        bytes: u64,
+    ) -> StoredSnapshot {
+        let name = PathBuf::from(format!("store `{}`: {object}", store.name()));
+        StoredSnapshot { block, name, file: Arc::new(self.waiting.open(store, object, hash, bytes)) }
     }
 
     /// What is known of a segment that was deleted by policy; `None` if it was not.
@@ -159,6 +221,15 @@ impl Told {
             }
         }
         told
+    }
+}
+
+impl std::fmt::Debug for StoredSnapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoredSnapshot")
+            .field("block", &self.block)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 

@@ -7,6 +7,7 @@
 //! - [`catalog`]: the segments, and every decision about them, in a database
 //! - [`journal`]: those decisions, mirrored to the bucket, and the term of who may write there
 //! - [`store`]: object storage, with all that can go wrong there
+//! - [`snapshot`]: snapshots of the state that are kept, for deletions and new machines
 //! - [`elsewhere`]: reading segments that are in object storage only
 //! - [`worker`]: does what the plan says
 //!
@@ -26,5 +27,6 @@ mod mutants;
 pub mod plan;
 pub mod policy;
 pub mod segment;
+pub mod snapshot;
 pub mod store;
 pub mod worker;

@@ -33,9 +33,10 @@ impl BlockContent {
     /// Takes it into the states of its devices.
     pub fn fold_into(&self, fleet: &mut Fleet) {
         for entry in &self.entries {
-            fleet.apply(&entry.fact(self.received));
-            if let Entry::Batch { source, batch, .. } = entry {
-                fleet.fold(source, self.received, batch);
+            let fact = entry.fact(self.received);
+            match entry {
+                Entry::Batch { batch, .. } => fleet.take(&fact, self.received, batch),
+                Entry::Refused { .. } | Entry::Dropped { .. } => fleet.apply(&fact),
             }
         }
     }

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use icecore_log::Disk;
 use icecore_log::disk::Access;
-use icecore_log::{Disk, DiskFile};
+use icecore_log::sealed::ReadAt;
 use icecore_wire::{DeviceName, Schema};
 use rkyv::rancor::Error;
 
@@ -16,7 +17,7 @@ use crate::DeviceState;
 
 /// A snapshot that is open: its head and the schemas of its devices are in memory, its devices are not.
 pub struct Snapshot {
-    file: Arc<dyn DiskFile>,
+    file: Arc<dyn ReadAt>,
     path: PathBuf,
     head: SnapshotHead,
     layout: Layout,
@@ -30,10 +31,19 @@ impl Snapshot {
     /// When it cannot be read, is damaged where it was read, or a later version wrote it.
     pub fn open(disk: &dyn Disk, path: &Path) -> Result<Self, SnapshotError> {
         let file = disk.open(path, Access::Read).map_err(SnapshotError::io("open", path))?;
-        let mut bytes = [0; HEAD_BYTES];
-        let len = file.read_at(&mut bytes, 0).map_err(SnapshotError::io("read", path))?;
-        let (head, layout) = head::decode(&bytes[..len], path)?;
+        Self::read(Arc::new(file), path)
+    }
+
+    /// Opens a snapshot whose bytes are in `file`, wherever that is: pages are read when they are asked for. Errors call it `path`.
+    ///
+    /// # Errors
+    /// As [`Snapshot::open`].
+    pub fn read(file: Arc<dyn ReadAt>, path: &Path) -> Result<Self, SnapshotError> {
         let len = file.len().map_err(SnapshotError::io("read the length of", path))?;
+        let mut bytes = [0; HEAD_BYTES];
+        let there = &mut bytes[..HEAD_BYTES.min(usize::try_from(len).unwrap_or(HEAD_BYTES))];
+        file.read_at(0, there).map_err(SnapshotError::io("read", path))?;
+        let (head, layout) = head::decode(there, path)?;
         if len != layout.len {
             let what = format!("the file has {len} bytes, not {}", layout.len);
             return Err(SnapshotError::damaged(path, len.min(layout.len), what));

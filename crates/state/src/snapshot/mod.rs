@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 pub use file::{Devices, Snapshot};
 pub use head::{Kind, SnapshotHead};
-pub use store::{Loaded, Snapshots};
+pub use store::{Loaded, Saved, Snapshots};
 
 /// A snapshot cannot be written or read.
 #[derive(Debug, thiserror::Error)]

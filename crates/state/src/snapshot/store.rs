@@ -22,10 +22,25 @@ const MAX_DELTAS: usize = 8;
 const FULL: &str = "full";
 const DELTA: &str = "delta";
 
+/// Where full snapshots are that somebody else keeps: nothing here writes or removes them.
+const KEPT: &str = "kept";
+
 /// The snapshots of a data directory.
 pub struct Snapshots {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
+}
+
+/// How far the state is saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saved {
+    /// The newest snapshot.
+    pub newest: SnapshotHead,
+    /// About how many bytes the state has as one file.
+    pub bytes: u64,
+    /// Whichever snapshot is damaged, if it is one alone, a start reads the log from this position at the latest: the end of the
+    /// chain before the newest one.
+    pub restart: u64,
 }
 
 /// What was loaded.
@@ -44,15 +59,21 @@ impl Snapshots {
         Self { disk, dir: data.join("snapshots") }
     }
 
-    /// All of them, newest first, and those that cannot be opened.
+    /// All of them, newest first, those that are kept longer too, and those that cannot be opened.
     ///
     /// # Errors
     /// When the directory cannot be read.
     pub fn list(&self) -> Result<(Vec<Snapshot>, Vec<SnapshotError>), SnapshotError> {
+        self.list_in(&[self.dir.clone(), self.dir.join(KEPT)])
+    }
+
+    fn list_in(&self, dirs: &[PathBuf]) -> Result<(Vec<Snapshot>, Vec<SnapshotError>), SnapshotError> {
         let mut snapshots = Vec::new();
         let mut faults = Vec::new();
-        for name in self.names()? {
-            match Snapshot::open(&*self.disk, &self.dir.join(name)) {
+        let names = dirs.iter().map(|dir| Ok(self.names(dir)?.into_iter().map(|name| dir.join(name))));
+        let names: Vec<_> = names.collect::<Result<_, SnapshotError>>()?;
+        for path in names.into_iter().flatten() {
+            match Snapshot::open(&*self.disk, &path) {
                 Ok(snapshot) => snapshots.push(snapshot),
                 Err(fault) => faults.push(fault),
             }
@@ -111,6 +132,35 @@ impl Snapshots {
         Snapshot::open(&*self.disk, &path)
     }
 
+    /// How far the state is saved; `None` before there is a snapshot. However many devices there are, a few pages are read.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn saved(&self) -> Result<Option<Saved>, SnapshotError> {
+        let (snapshots, _) = self.list_in(std::slice::from_ref(&self.dir))?;
+        let mut fulls = snapshots.iter().filter(|snapshot| snapshot.head().kind == Kind::Full);
+        let Some(full) = fulls.next() else { return Ok(None) };
+        let end = |full| chain_of(full, &snapshots).last().map(|end| end.head().clone());
+        let newest = end(full).expect("a chain begins with its full snapshot");
+        let restart = fulls.next().and_then(end).map_or(0, |end| end.point.position);
+        Ok(Some(Saved { newest, bytes: full.bytes(), restart }))
+    }
+
+    /// Writes the state of the newest chain to a new file at `path`, as one full snapshot, and reads all of it back. `None`
+    /// before there is any. `created` is in nanoseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// When something cannot be read or written, or the chain is damaged.
+    pub fn save(&self, path: &Path, created: i64) -> Result<Option<Snapshot>, SnapshotError> {
+        let (snapshots, _) = self.list_in(std::slice::from_ref(&self.dir))?;
+        let full = snapshots.iter().find(|snapshot| snapshot.head().kind == Kind::Full);
+        let Some(full) = full else { return Ok(None) };
+        let chain = chain_of(full, &snapshots);
+        let head = SnapshotHead { kind: Kind::Full, created, ..chain[chain.len() - 1].head().clone() };
+        self.write_file(path, head, Merged::of(&chain))?;
+        Snapshot::open(&*self.disk, path).map(Some)
+    }
+
     fn create_dir(&self) -> Result<(), SnapshotError> {
         self.disk.create_dir(&self.dir).map_err(SnapshotError::io("create", &self.dir))?;
         let data = self.dir.parent().expect("it is in the data directory");
@@ -153,7 +203,7 @@ impl Snapshots {
     /// # Errors
     /// When something cannot be read, written or removed; nothing is lost then.
     pub fn tidy(&self, created: i64) -> Result<(), SnapshotError> {
-        let (snapshots, _) = self.list()?;
+        let (snapshots, _) = self.list_in(std::slice::from_ref(&self.dir))?;
         let full = snapshots.iter().find(|snapshot| snapshot.head().kind == Kind::Full);
         let Some(full) = full else { return Ok(()) };
         let chain = chain_of(full, &snapshots);
@@ -168,7 +218,7 @@ impl Snapshots {
 
     /// Removes what is older than the two newest full snapshots that are good.
     fn retire(&self) -> Result<(), SnapshotError> {
-        let (snapshots, _) = self.list()?;
+        let (snapshots, _) = self.list_in(std::slice::from_ref(&self.dir))?;
         let mut fulls = snapshots.iter().filter(|snapshot| snapshot.head().kind == Kind::Full);
         // Whether there is anything to remove is known without reading all of them.
         if fulls.clone().count() <= 2 {
@@ -177,7 +227,7 @@ impl Snapshots {
         let mut good = fulls.by_ref().filter(|snapshot| snapshot.verify().is_ok());
         let Some(oldest) = good.nth(1) else { return Ok(()) };
         let oldest = oldest.head().point.block;
-        for name in self.names()? {
+        for name in self.names(&self.dir)? {
             // By their names: what is damaged goes as well.
             let (block, kind) = name.split_once('.').unwrap_or_default();
             let is_older =
@@ -191,10 +241,10 @@ impl Snapshots {
     }
 
     /// Names of finished files. Unfinished ones are removed when one of the same name is written.
-    fn names(&self) -> Result<Vec<String>, SnapshotError> {
-        let names = match self.disk.list(&self.dir) {
+    fn names(&self, dir: &Path) -> Result<Vec<String>, SnapshotError> {
+        let names = match self.disk.list(dir) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            names => names.map_err(SnapshotError::io("list", &self.dir))?,
+            names => names.map_err(SnapshotError::io("list", dir))?,
         };
         let is_snapshot =
             |name: &String| name.split_once('.').is_some_and(|(_, kind)| kind == FULL || kind == DELTA);

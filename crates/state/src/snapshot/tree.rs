@@ -1,8 +1,10 @@
 //! The pages of a snapshot: a tree that is written in one pass over sorted devices, and read a page at a time.
 
+use std::io;
 use std::path::Path;
 
 use icecore_log::DiskFile;
+use icecore_log::sealed::ReadAt;
 use rkyv::api::high::{HighSerializer, HighValidator};
 use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::Error;
@@ -158,7 +160,7 @@ pub(super) struct Page(AlignedVec<16>);
 impl Page {
     /// Reads a page of a file that has `file_len` bytes.
     pub(super) fn read(
-        file: &dyn DiskFile,
+        file: &dyn ReadAt,
         path: &Path,
         file_len: u64,
         page: PageRef,
@@ -170,10 +172,10 @@ impl Page {
         }
         let mut bytes = AlignedVec::new();
         bytes.resize(page.len as usize, 0);
-        let read = file.read_at(&mut bytes, page.offset).map_err(SnapshotError::io("read", path))?;
-        if read < bytes.len() {
-            return Err(damaged("the page is cut short"));
-        }
+        file.read_at(page.offset, &mut bytes).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => damaged("the page is cut short"),
+            _ => SnapshotError::io("read", path)(error),
+        })?;
         if crc32c::crc32c(&bytes) != page.crc {
             return Err(damaged("the page fails its CRC32C"));
         }

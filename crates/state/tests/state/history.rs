@@ -181,8 +181,7 @@ impl Told {
 
     /// Folds it into its device's state in a fleet.
     pub(crate) fn fold_into(&self, fleet: &mut Fleet) {
-        fleet.apply(&self.fact());
-        fleet.fold(&self.source, self.received, &self.batch);
+        fleet.take(&self.fact(), self.received, &self.batch);
     }
 }
 

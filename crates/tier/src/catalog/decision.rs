@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::hold::Hold;
 use crate::instant;
 use crate::segment::{SegmentId, Span};
+use crate::snapshot::KeptSnapshot;
 
 /// One entry of the history. It is never edited.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +162,21 @@ pub enum What {
     },
     /// A decision that the journal had and that cannot be read any more; a rebuilt catalog has it in its place.
     Unreadable,
+    /// A snapshot of the state was read back and is kept.
+    SnapshotKept {
+        /// The snapshot.
+        snapshot: KeptSnapshot,
+    },
+    /// A kept snapshot may go: others serve.
+    SnapshotDropped {
+        /// The block it is named after.
+        block: u64,
+    },
+    /// A kept snapshot is gone or is not the same any more.
+    SnapshotLost {
+        /// The block it is named after.
+        block: u64,
+    },
 }
 
 /// What a decision says of a new segment.
@@ -216,7 +232,10 @@ impl What {
             | Self::TermTaken { .. }
             | Self::DeletionsOff
             | Self::DeletionsOn
-            | Self::Unreadable => Vec::new(),
+            | Self::Unreadable
+            | Self::SnapshotKept { .. }
+            | Self::SnapshotDropped { .. }
+            | Self::SnapshotLost { .. } => Vec::new(),
         }
     }
 }
@@ -259,6 +278,13 @@ impl fmt::Display for What {
             Self::DeletionsOn => write!(f, "deletion is allowed"),
             Self::Void { decision, .. } => write!(f, "decision {decision} never took effect"),
             Self::Unreadable => write!(f, "a decision that the journal lost"),
+            Self::SnapshotKept { snapshot } => {
+                let KeptSnapshot { block, position, devices, store, .. } = snapshot;
+                let place = store.as_ref().map_or("here".to_owned(), |store| format!("in `{store}`"));
+                write!(f, "snapshot {block}, {devices} devices up to position {position}, is kept {place}")
+            }
+            Self::SnapshotDropped { block } => write!(f, "snapshot {block} is not kept any more"),
+            Self::SnapshotLost { block } => write!(f, "snapshot {block} does not count any more"),
         }
     }
 }

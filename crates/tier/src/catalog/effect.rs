@@ -7,7 +7,7 @@ use redb::ReadableTable;
 use super::arrival::{NewManifest, Sharing, total};
 use super::decision::{Decision, Sealed, What};
 use super::error::CatalogError;
-use super::rows::{Deletions, End, Entry, Gone, ManifestRow, Tables, decode, encode, id, key};
+use super::rows::{Deletions, End, Entry, Gone, ManifestRow, OUTGOING_KEY, Tables, decode, encode, id, key};
 use crate::segment::{Copy, Deletion, Segment, SegmentId};
 
 /// What a decision needs that the history does not say.
@@ -80,6 +80,16 @@ pub(super) fn apply(
         | What::Marked { segment, .. }
         | What::Unmarked { segment } => move_segment(tables, decision, *segment)?,
         What::Identity { line } => tables.note_identity(line)?,
+        What::SnapshotKept { snapshot } => {
+            tables.snapshots.insert(snapshot.block, &*encode(snapshot))?;
+            tables.outgoing.remove(OUTGOING_KEY)?;
+        }
+        What::SnapshotDropped { block } | What::SnapshotLost { block } => {
+            if tables.snapshots.remove(block)?.is_none() {
+                let what = "it is not kept".to_owned();
+                return Err(CatalogError::Refused { about: format!("snapshot {block}"), what });
+            }
+        }
         What::Void { .. } | What::Unreadable => {}
     }
     Ok(touched)

@@ -11,7 +11,8 @@ use super::effect::Touched;
 use super::error::{CatalogError, Violation};
 use super::rows::{End, Entry, Gone, ManifestRow, Tables, decode, get, id};
 use crate::hold::Hold;
-use crate::segment::{Content, SegmentId};
+use crate::segment::{Content, Segment, SegmentId};
+use crate::snapshot::KeptSnapshot;
 
 const REBUILD: &str = "If no decision was asked for, rebuild the catalog.";
 const VERIFY: &str = "Verify a copy in object storage first, or find the local file.";
@@ -192,6 +193,38 @@ fn content_matches(entry: &Entry, contents: &[Content], holds: &[Hold]) -> Resul
         return Err(broken("holds_match", says, about(), format!("it names {:?}", entry.holds)));
     }
     Ok(())
+}
+
+/// Checks that a segment is deleted only if the state of its devices outlives it, where snapshots are kept at all: whether they have
+/// to be is for the planner.
+pub(super) fn deleted_is_in_a_snapshot(segment: &Segment, kept: &[KeptSnapshot]) -> Result<(), CatalogError> {
+    let end = segment.positions.end;
+    let Some(newest) = kept.iter().map(|snapshot| snapshot.position).max().filter(|newest| *newest < end)
+    else {
+        return Ok(());
+    };
+    let what = format!("its events go up to position {end}, the newest snapshot that is kept to {newest}");
+    let to_do = "Wait: the worker keeps one as soon as the state was saved past it.";
+    let says = "where snapshots are kept, a segment is deleted only if one goes past it";
+    let about = format!("segment {}", segment.id);
+    Err(Violation { invariant: "deleted_is_in_a_snapshot", says, about, what, to_do }.into())
+}
+
+/// Checks that of the snapshots that go past everything that was deleted, the oldest stays.
+pub(super) fn snapshot_stays_behind_deletions(
+    kept: &[KeptSnapshot],
+    deleted_to: u64,
+    block: u64,
+) -> Result<(), CatalogError> {
+    let oldest = kept.iter().find(|snapshot| snapshot.position >= deleted_to);
+    if deleted_to == 0 || oldest.is_none_or(|oldest| oldest.block != block) {
+        return Ok(());
+    }
+    let says = "the oldest snapshot that goes past all deletions is kept";
+    let what = format!("what was deleted goes up to position {deleted_to}");
+    let to_do = "Keep it: from there on the past is known exactly.";
+    let about = format!("snapshot {block}");
+    Err(Violation { invariant: "snapshot_stays_behind_deletions", says, about, what, to_do }.into())
 }
 
 /// Whether this manifest is in the catalog already, with these segments.

@@ -30,7 +30,12 @@ pub(super) const HISTORY: TableDefinition<'_, u64, Bytes> = TableDefinition::new
 pub(super) const HISTORY_OF: TableDefinition<'_, (u64, u32, u64), ()> = TableDefinition::new("history_of");
 pub(super) const POLICIES: TableDefinition<'_, u64, u64> = TableDefinition::new("policies");
 pub(super) const HOLDS: TableDefinition<'_, u64, Bytes> = TableDefinition::new("holds");
+pub(super) const SNAPSHOTS: TableDefinition<'_, u64, Bytes> = TableDefinition::new("snapshots");
+pub(super) const OUTGOING: TableDefinition<'_, &str, Bytes> = TableDefinition::new("outgoing");
 pub(super) const UPLOADS: TableDefinition<'_, (u64, u32, &str), Bytes> = TableDefinition::new("uploads");
+
+/// The key of the one row of the table `outgoing`.
+pub(super) const OUTGOING_KEY: &str = "snapshot";
 
 /// The key of the state in the table `state`.
 pub(super) const STATE_KEY: &str = "state";
@@ -191,6 +196,8 @@ pub(super) struct Tables<'t> {
     pub(super) policies: Table<'t, u64, u64>,
     pub(super) holds: Table<'t, u64, Bytes>,
     pub(super) uploads: Table<'t, (u64, u32, &'static str), Bytes>,
+    pub(super) snapshots: Table<'t, u64, Bytes>,
+    pub(super) outgoing: Table<'t, &'static str, Bytes>,
 }
 
 impl<'t> Tables<'t> {
@@ -220,6 +227,8 @@ impl<'t> Tables<'t> {
             policies: txn.open_table(POLICIES)?,
             holds: txn.open_table(HOLDS)?,
             uploads: txn.open_table(UPLOADS)?,
+            snapshots: txn.open_table(SNAPSHOTS)?,
+            outgoing: txn.open_table(OUTGOING)?,
         })
     }
 

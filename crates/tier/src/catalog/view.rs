@@ -18,7 +18,7 @@ use crate::store::Parts;
 
 /// The catalog as it was at one moment.
 pub struct View {
-    txn: ReadTransaction,
+    pub(super) txn: ReadTransaction,
     state: State,
     segments: ReadOnlyTable<Id, &'static [u8]>,
     gone: ReadOnlyTable<Id, &'static [u8]>,
@@ -351,6 +351,8 @@ impl View {
         self.all_policies()?;
         self.dropped_copies()?;
         self.uploads()?;
+        self.snapshots()?;
+        self.outgoing()?;
         let manifests = self.txn.open_table(MANIFESTS)?;
         for row in manifests.iter()? {
             let (number, row) = row?;
