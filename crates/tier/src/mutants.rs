@@ -18,6 +18,8 @@ pub enum Mutant {
     FileBeforeDecision,
     /// The bytes of a segment go when it is marked.
     DeleteAtMark,
+    /// A snapshot is recorded without having been read back.
+    SnapshotNotCompared,
 }
 
 #[cfg(feature = "mutants")]

@@ -10,6 +10,8 @@ use crate::figures::size;
 use crate::policy::Period;
 use crate::segment::SegmentId;
 
+use super::snapshots::{Saved, SnapshotPlan};
+
 /// The circumstances of a plan.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Moment {
@@ -23,6 +25,8 @@ pub struct Moment {
     pub suspended: Option<String>,
     /// Stores that cannot be reached now. What is to go there still is, but makes no room yet.
     pub unreachable: Vec<String>,
+    /// How far the state is saved; `None` where nobody keeps one, then nothing waits for it.
+    pub saved: Option<Saved>,
 }
 
 /// A time of each day, in UTC. Written `01:00-05:30`; it may go over midnight.
@@ -113,6 +117,8 @@ pub struct Destination {
 pub struct Plan {
     /// In this order: what makes room first, then by segment.
     pub actions: Vec<Action>,
+    /// What is to be done about snapshots.
+    pub snapshots: SnapshotPlan,
 }
 
 /// One thing to be done with one segment.

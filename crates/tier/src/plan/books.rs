@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use crate::policy::{Cold, PolicySet};
 use crate::segment::{Segment, SegmentId};
+use crate::snapshot::KeptSnapshot;
 
 use super::action::{Action, Kind, Moment, Plan, Reason};
 use super::copies::{Copies, Kept, Place, Places};
 use super::decide::{self, Step, Task};
 use super::execute::Litter;
 use super::room::{Crowding, Room};
+use super::snapshots::Waiting;
 
 const DAY: i64 = 24 * 3_600 * 1_000_000_000;
 /// Instants at which segments are looked at again are kept to a minute or so: there are fewer of them then, and to look too
@@ -33,6 +35,12 @@ pub struct Books<'p> {
     pub(super) room: Room,
     /// What of items is still there that the books do not have any more.
     pub(super) litter: Vec<Litter>,
+    /// The snapshots that are kept, oldest first.
+    pub(super) kept: Vec<KeptSnapshot>,
+    /// The position behind everything that was deleted.
+    pub(super) deleted_to: u64,
+    /// Deletions that wait for a snapshot, by the last plan.
+    pub(super) waiting: Option<Waiting>,
     /// Items that were not looked at since they came or changed.
     fresh: Vec<u32>,
     /// Items by the instant, in coarse units, from which something about them may be due.
@@ -44,6 +52,8 @@ pub struct Books<'p> {
 pub(super) struct Item {
     pub(super) id: SegmentId,
     pub(super) bytes: u64,
+    /// The position behind its last event.
+    pub(super) end: u64,
     /// The last received time.
     pub(super) received: i64,
     /// The last event time.
@@ -111,6 +121,9 @@ impl<'p> Books<'p> {
             parts: Vec::new(),
             room: Room::new(policies),
             litter: Vec::new(),
+            kept: Vec::new(),
+            deleted_to: 0,
+            waiting: None,
             fresh: Vec::new(),
             due: BTreeMap::new(),
         }
@@ -138,6 +151,7 @@ impl<'p> Books<'p> {
         self.push(Item {
             id: segment.id,
             bytes: segment.bytes,
+            end: segment.positions.end,
             received: segment.received.last,
             event: segment.events.last,
             mark: segment.deletion.as_ref().map(|deletion| deletion.due),
@@ -161,14 +175,28 @@ impl<'p> Books<'p> {
     }
 
     /// Takes in a new local segment of one policy.
-    pub(super) fn arrive(&mut self, id: SegmentId, policy: u16, bytes: u64, time: i64) {
+    pub(super) fn arrive(&mut self, id: SegmentId, policy: u16, bytes: u64, (time, end): (i64, u64)) {
         let first = self.parts.len() as u32;
         let item = self.items.len() as u32;
         self.parts.push(Part { item, policy, beyond: false, crowded: None, bytes });
         let (copies, look) = (Copies::default(), i64::MIN);
         let (local, held, gone) = (true, false, false);
         let (received, event, mark, count) = (time, time, None, 1);
-        self.push(Item { id, bytes, received, event, mark, first, count, copies, local, held, gone, look });
+        self.push(Item {
+            id,
+            bytes,
+            end,
+            received,
+            event,
+            mark,
+            first,
+            count,
+            copies,
+            local,
+            held,
+            gone,
+            look,
+        });
     }
 
     /// The number of the policy with this name.
@@ -190,7 +218,8 @@ impl<'p> Books<'p> {
     /// [`Books::new`] and [`Books::add`] of what is there then.
     pub fn plan(&mut self, moment: &Moment) -> Plan {
         let steps = self.steps(moment);
-        Plan { actions: steps.into_iter().map(|step| self.action(step)).collect() }
+        let actions = steps.into_iter().map(|step| self.action(step)).collect();
+        Plan { actions, snapshots: self.plan_snapshots(moment) }
     }
 
     /// A step for those who do it.
@@ -215,6 +244,7 @@ impl<'p> Books<'p> {
             Task::Unmark => Kind::Unmark,
             Task::Delete => Kind::Delete,
             Task::Split => Kind::Split,
+            Task::Await => unreachable!("a wait is no action"),
         }
     }
 
@@ -239,6 +269,10 @@ impl<'p> Books<'p> {
                 true => self.fresh.push(number), // what is done about it is to be seen
                 false => self.look_again(number, next),
             }
+        }
+        self.waiting = None;
+        for step in steps.extract_if(.., |step| step.task == Task::Await) {
+            Waiting::add(&mut self.waiting, &self.items[step.item as usize]);
         }
         let urgent = |reason: Reason| !reason.makes_room();
         steps.sort_by_key(|step| (urgent(step.reason), self.items[step.item as usize].id));

@@ -21,9 +21,13 @@ pub(super) enum Task {
     Upload(Place),
     DropCopy(Place),
     DropLocal,
-    Mark { due: i64 },
+    Mark {
+        due: i64,
+    },
     Unmark,
     Delete,
+    /// It would be deleted, if its state were safe.
+    Await,
     Split,
 }
 
@@ -77,7 +81,8 @@ pub(super) fn item(books: &Books<'_>, number: u32, moment: &Moment, steps: &mut 
         Some(due) if all_delete && trusted => {
             let at = moment.off_peak.map_or(due, |off_peak| off_peak.next(due.max(moment.now)));
             if at <= moment.now {
-                step(Task::Delete, Reason::UndoOver);
+                let task = if books.outlives(item, moment) { Task::Delete } else { Task::Await };
+                step(task, Reason::UndoOver);
                 return None;
             }
             next.may_be(at);
@@ -102,6 +107,7 @@ pub(super) fn item(books: &Books<'_>, number: u32, moment: &Moment, steps: &mut 
     let waits = wants.upload.is_some() || !trusted;
     if let Some(reason) = wants.drop_local.filter(|reason| !waits || reason.makes_room())
         && !item.copies.is_empty()
+        && moment.saved.is_none_or(|saved| item.end <= saved.restart)
     {
         step(Task::DropLocal, reason);
     }

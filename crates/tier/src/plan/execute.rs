@@ -64,7 +64,11 @@ impl Books<'_> {
             Task::DropLocal => done.freed = self.drop_local(step.item),
             Task::Mark { due } => item.mark = Some(due),
             Task::Unmark => item.mark = None,
-            Task::Delete => done.freed = self.remove(step.item, Goes::AtOnce),
+            Task::Delete => {
+                self.deleted_to = self.deleted_to.max(item.end);
+                done.freed = self.remove(step.item, Goes::AtOnce);
+            }
+            Task::Await => unreachable!("a wait is no step"),
             Task::Split => {
                 let parent = item.clone();
                 done.from = if parent.local { None } else { parent.copies.iter().last() };

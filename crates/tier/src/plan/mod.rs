@@ -13,6 +13,8 @@
 //!   and there is no copy yet, it is uploaded early.
 //! - It is marked at the age or size at which its policy deletes it, and deleted when the undo window is over and it is still
 //!   to be deleted. A policy that keeps it longer, or a hold, takes the mark away.
+//! - It is deleted only when a snapshot is kept that goes past it, so that the state of its devices outlives it; and neither it nor
+//!   its local copy goes while a start might have to fold it.
 //! - If its shares differ in what is due, it is split first; until then nothing of it is deleted.
 //! - What a hold freezes is not marked, deleted, split or moved out of a store. Its local copy may go.
 //! - While the clock is not trusted, nothing is marked, unmarked, deleted or split, and only first copies are made.
@@ -26,6 +28,7 @@ mod prices;
 mod rehearsal;
 mod report;
 mod room;
+mod snapshots;
 mod tally;
 mod upkeep;
 
@@ -33,6 +36,7 @@ pub use action::{Action, Destination, Kind, Moment, OffPeak, Plan, Reason};
 pub use books::{Books, UnknownPolicy};
 pub use prices::{Prices, Rates};
 pub use rehearsal::{Arrivals, Costs, Day, NewData, NoSuchPolicy, Rehearsal, Requests};
+pub use snapshots::{Need, Saved, SnapshotPlan, Waiting};
 pub use upkeep::{Stores, Upkeep};
 
 /// Days a rehearsal may look ahead: ten years.

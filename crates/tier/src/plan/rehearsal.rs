@@ -4,12 +4,14 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::segment::SegmentId;
+use crate::snapshot::KeptSnapshot;
 
 use super::MAX_DAYS;
 use super::action::Moment;
 use super::books::{Books, Item};
 use super::decide::{Step, Task};
 use super::execute::{Done, Litter};
+use super::snapshots::{Saved, SnapshotPlan};
 use super::tally::Tally;
 use super::upkeep::{PassDone, Stores, Upkeep};
 
@@ -203,6 +205,10 @@ pub(super) enum Event<'e> {
     Littered(&'e Litter),
     /// They were removed, at this instant.
     Cleared(&'e Litter, i64),
+    /// A snapshot of so many bytes is kept.
+    Kept(u64),
+    /// One of so many bytes was removed.
+    LetGo(u64),
     /// A pass is over.
     Passed(&'e PassDone),
 }
@@ -231,6 +237,11 @@ impl<'p> Run<'p> {
             None => Err(NoSuchPolicy(data.policy.clone())),
         };
         let data = arrivals.data.iter().map(numbered).collect::<Result<_, _>>()?;
+        let mut moment = moment;
+        if let Some(saved) = &mut moment.saved {
+            // On paper the state is saved whenever something has come.
+            saved.restart = u64::MAX;
+        }
         let (manifests, an_hour) = (arrivals.manifests, u64::from(an_hour));
         Ok(Self { books, moment, manifests, data, an_hour, turns: 0, arrived: 0 })
     }
@@ -261,9 +272,11 @@ impl<'p> Run<'p> {
                 Task::Delete => done.deleted += 1,
                 Task::Upload(_) => done.uploaded += 1,
                 Task::Split => done.split += 1,
+                Task::Await => unreachable!("a wait is no step"),
             }
             self.execute(&step, each);
         }
+        let snapshots = self.books.plan_snapshots(&self.moment);
         litter.extend(self.books.take_new_litter());
         done.littered |= !litter.is_empty();
         for litter in litter {
@@ -271,7 +284,30 @@ impl<'p> Run<'p> {
             done.told += litter.told;
             each(&self.books, Event::Cleared(&litter, self.moment.now));
         }
+        self.execute_snapshots(&snapshots, &mut done, each);
         done
+    }
+
+    /// Keeps the state as it is saved by now, and lets go of what may go.
+    fn execute_snapshots(
+        &mut self,
+        plan: &SnapshotPlan,
+        done: &mut PassDone,
+        each: &mut impl FnMut(&Books<'p>, Event<'_>),
+    ) {
+        for kept in self.books.kept.extract_if(.., |kept| plan.drop.contains(&kept.block)).collect::<Vec<_>>()
+        {
+            (done.decided, done.removed, done.littered) = (done.decided + 1, done.removed + 1, true);
+            each(&self.books, Event::LetGo(kept.bytes));
+        }
+        if let Some(saved) = self.moment.saved.filter(|_| plan.keep.is_some()) {
+            done.uploaded += 1;
+            let Saved { position, received, bytes, .. } = saved;
+            // No block of the log has such a number.
+            let (block, devices, hash, store) = (u64::MAX - self.turns, 0, [0; 32], None);
+            self.books.kept.push(KeptSnapshot { block, position, received, devices, bytes, hash, store });
+            each(&self.books, Event::Kept(bytes));
+        }
     }
 
     fn execute(&mut self, step: &Step, each: &mut impl FnMut(&Books<'p>, Event<'_>)) {
@@ -294,8 +330,13 @@ impl<'p> Run<'p> {
             for _ in 0..self.due(a_day) {
                 let id = SegmentId { manifest: ARRIVED + self.arrived, child: 0 };
                 let bytes = data.bytes / a_day;
-                self.books.arrive(id, *policy, bytes, self.moment.now);
                 self.arrived += 1;
+                // Behind all positions that there are, and counted in segments.
+                let end = ARRIVED + self.arrived;
+                self.books.arrive(id, *policy, bytes, (self.moment.now, end));
+                if let Some(saved) = &mut self.moment.saved {
+                    (saved.position, saved.received) = (end, self.moment.now);
+                }
                 self.moment.free = self.moment.free.saturating_sub(bytes);
                 each(&self.books, Event::Came(self.books.items.last().expect("one just came")));
             }

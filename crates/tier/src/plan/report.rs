@@ -8,6 +8,7 @@ use crate::instant;
 
 use super::action::{Destination, Kind, Plan};
 use super::rehearsal::{Costs, Day, Rehearsal};
+use super::snapshots::SnapshotPlan;
 use super::upkeep::Upkeep;
 
 /// What is done, in the order of a segment's life.
@@ -45,13 +46,14 @@ impl fmt::Display for Plan {
                 lines.entry((&action.policy, Line::from(&action.kind))).or_insert((&action.kind, 0, 0));
             (line.1, line.2) = (line.1 + 1, line.2 + action.bytes);
         }
-        if lines.is_empty() {
+        if lines.is_empty() && self.snapshots == SnapshotPlan::default() {
             return writeln!(f, "nothing to do");
         }
         let lines = lines.into_iter().map(|((policy, _), (kind, segments, bytes))| {
             vec![format!("{policy}: {kind}"), counted(segments, "segment"), size(bytes)]
         });
-        f.write_str(&columns(&lines.collect::<Vec<_>>()))
+        f.write_str(&columns(&lines.collect::<Vec<_>>()))?;
+        self.snapshots.fmt(f)
     }
 }
 
@@ -87,7 +89,7 @@ impl fmt::Display for Rehearsal {
         }
         let upkeep = upkeep_rows(&self.upkeep);
         if upkeep.len() > 1 {
-            write!(f, "\nupkeep: journal, manifests, terms and listings\n{}", columns(&upkeep))?;
+            write!(f, "\nupkeep: journal, manifests, snapshots, terms and listings\n{}", columns(&upkeep))?;
         }
         total.requests += self.upkeep.iter().map(|upkeep| upkeep.costs).sum::<f64>();
         writeln!(
@@ -127,11 +129,12 @@ fn row(number: usize, day: &Day, costs: Costs) -> Vec<String> {
 
 /// The days on which there is any, with their titles.
 fn upkeep_rows(days: &[Upkeep]) -> Vec<Vec<String>> {
-    let titles = ["  day", "manifests", "journal", "requests", "cost"].map(str::to_owned).to_vec();
+    let titles =
+        ["  day", "manifests", "journal", "snapshots", "requests", "cost"].map(str::to_owned).to_vec();
     let busy = days.iter().enumerate().filter(|(_, day)| day.requests.all() > 0);
     let row = |(number, day): (usize, &Upkeep)| {
-        let Upkeep { manifests, journal, requests, costs } = day;
-        let figures = [*manifests, *journal, requests.all()].map(count);
+        let Upkeep { manifests, journal, snapshots, requests, costs, .. } = day;
+        let figures = [*manifests, *journal, *snapshots, requests.all()].map(count);
         [vec![format!("  {number}")], figures.to_vec(), vec![format!("{costs:.2}")]].concat()
     };
     [titles].into_iter().chain(busy.map(row)).collect()

@@ -53,7 +53,7 @@ impl Tally {
             rates,
             standing: vec![standing; policies],
             days: vec![Vec::new(); policies],
-            ledger: Ledger::new(stores),
+            ledger: Ledger::new(stores, &books.kept),
         };
         books.items.iter().for_each(|item| tally.count(books, item, u64::wrapping_add));
         tally
@@ -100,6 +100,8 @@ impl Tally {
                 self.count_copies(books, item, &litter.copies, u64::wrapping_sub);
                 self.removed(books, item, &litter.copies, now);
             }
+            Event::Kept(bytes) => self.ledger.keep(bytes),
+            Event::LetGo(bytes) => self.ledger.let_go(bytes),
             Event::Passed(done) => {
                 if !done.is_nothing() || self.ledger.is_behind() {
                     self.ledger.pass(done);
@@ -149,7 +151,7 @@ impl Tally {
                     today.marked_young += if is_young { part.bytes } else { 0 };
                 }
                 Task::Delete => today.deleted += part.bytes,
-                Task::DropCopy(_) | Task::Unmark | Task::Split => {}
+                Task::DropCopy(_) | Task::Unmark | Task::Split | Task::Await => {}
             }
         }
     }
@@ -200,6 +202,7 @@ impl Tally {
             today.objects = standing.objects;
             today.stored = standing.stored.iter().sum();
         }
+        self.ledger.store_for(hours);
     }
 
     pub(super) fn finish(self, books: &Books<'_>, start: i64) -> Rehearsal {

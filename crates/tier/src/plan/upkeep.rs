@@ -1,4 +1,4 @@
-//! What it takes to keep the catalog and the stores in step: journal, manifests, terms, and listings.
+//! What it takes to keep the catalog and the stores in step: journal, manifests, snapshots, terms, and listings.
 //!
 //! These are the requests that the [worker](crate::worker) makes beside those for the segments themselves, by the rules that
 //! it follows:
@@ -6,9 +6,10 @@
 //! - A pass writes the journal before it does anything, before decisions that have to be on record, before bytes go, and at
 //!   its end: an object for what was decided since, if anything was. Decisions that have to be on record have objects of their own.
 //! - A new manifest is put into every store, and read back.
+//! - A snapshot that is kept is uploaded to the store of the journal, and read back.
 //! - The term is checked before each upload, before each object goes, before each lot of decisions that have to be on record,
 //!   and before manifests are put into a store.
-//! - Once an hour the segments in every store are listed.
+//! - Once an hour the segments in every store are listed, and the snapshots in that of the journal.
 //!
 //! A server that starts lists the manifests of every store, too. What the objects of journal and manifests take up is left
 //! out: some 300 bytes for a decision.
@@ -19,6 +20,8 @@ use crate::journal::{MAX_LINES, TOGETHER};
 
 use super::prices::{Prices, Rates};
 use super::rehearsal::Requests;
+use crate::snapshot::KeptSnapshot;
+use crate::store::upload_requests;
 
 /// Objects in one answer to a listing, at most.
 const PAGE: u64 = 1_000;
@@ -39,9 +42,13 @@ pub struct Upkeep {
     pub manifests: u64,
     /// Objects of the journal that are written.
     pub journal: u64,
+    /// Snapshots that are uploaded.
+    pub snapshots: u64,
+    /// Bytes of them.
+    pub snapshot_bytes: u64,
     /// Requests to all stores.
     pub requests: Requests,
-    /// What the requests cost.
+    /// What the requests cost, and to store and read back the snapshots.
     pub costs: f64,
 }
 
@@ -60,7 +67,7 @@ pub(super) struct PassDone {
     pub(super) removed: u64,
     /// Decisions that say so.
     pub(super) told: u64,
-    /// Copies that are made.
+    /// Copies that are made, of segments or of the state.
     pub(super) uploaded: u64,
     /// Segments that are split, each with a manifest.
     pub(super) split: u64,
@@ -82,16 +89,19 @@ pub(super) struct Ledger {
     undone: u64,
     /// Manifests that no store has.
     unshelved: u64,
+    /// Bytes of the snapshots that are kept.
+    kept: u64,
     days: Vec<Upkeep>,
 }
 
 impl Ledger {
-    pub(super) fn new(stores: &Stores) -> Self {
+    pub(super) fn new(stores: &Stores, kept: &[KeptSnapshot]) -> Self {
         let rates = |prices: &Prices| prices.rates(None);
         let journal = stores.journal.as_ref();
         let journal = journal.map(|store| stores.prices.get(store).map(rates).unwrap_or_default());
         let stores = stores.prices.iter().map(|(name, prices)| (name.clone(), rates(prices))).collect();
-        Self { stores, journal, undone: 0, unshelved: 0, days: Vec::new() }
+        let kept = kept.iter().map(|snapshot| snapshot.bytes).sum();
+        Self { stores, journal, undone: 0, unshelved: 0, kept, days: Vec::new() }
     }
 
     pub(super) fn begin(&mut self, number: u32) {
@@ -109,10 +119,38 @@ impl Ledger {
             .iter()
             .map(|(name, rates)| (objects(name).div_ceil(PAGE).max(1), rates.list_1000))
             .collect();
-        for (pages, price) in pages {
+        let snapshots = self.journal.map(|rates| (1, rates.list_1000));
+        for (pages, price) in pages.into_iter().chain(snapshots) {
             self.today().requests.list += pages;
             self.pay(pages, price);
         }
+    }
+
+    /// A snapshot of so many bytes is uploaded and read back.
+    pub(super) fn keep(&mut self, bytes: u64) {
+        self.kept += bytes;
+        let Some(rates) = self.journal else { return };
+        let puts = upload_requests(bytes);
+        let today = self.today();
+        (today.snapshots, today.snapshot_bytes) = (today.snapshots + 1, today.snapshot_bytes + bytes);
+        (today.requests.put, today.requests.get) = (today.requests.put + puts, today.requests.get + 1);
+        today.costs += rates.retrieval(bytes);
+        self.pay(puts, rates.put_1000);
+        self.pay(1, rates.get_1000);
+    }
+
+    /// The object of a snapshot of so many bytes goes.
+    pub(super) fn let_go(&mut self, bytes: u64) {
+        self.kept -= bytes;
+        let Some(rates) = self.journal else { return };
+        self.today().requests.delete += 1;
+        self.pay(1, rates.delete_1000);
+    }
+
+    /// The snapshots that are kept are stored for so many hours.
+    pub(super) fn store_for(&mut self, hours: f64) {
+        let Some(rates) = self.journal else { return };
+        self.today().costs += rates.storage(self.kept, hours);
     }
 
     /// So many manifests are registered; the next pass takes them to the stores.
@@ -197,7 +235,7 @@ mod tests {
         let rates = Rates { put_1000: 1_000.0, get_1000: 100.0, list_1000: 10.0, ..Rates::default() };
         let prices = Prices { usual: rates, ..Prices::default() };
         let prices = ["a", "b"].map(|name| (name.to_owned(), prices.clone()));
-        let mut ledger = Ledger::new(&Stores { prices: prices.into(), journal: Some("a".to_owned()) });
+        let mut ledger = Ledger::new(&Stores { prices: prices.into(), journal: Some("a".to_owned()) }, &[]);
         ledger.begin(0);
         ledger
     }
@@ -236,12 +274,12 @@ mod tests {
         let mut ledger = ledger();
         ledger.sweep(|store| if store == "a" { 2_001 } else { 0 });
         let day = ledger.finish()[0];
-        assert_eq!((day.requests.list, day.costs), (3 + 1, 0.04));
+        assert_eq!((day.requests.list, day.costs), (3 + 1 + 1, 0.05));
     }
 
     #[test]
     fn without_stores_there_is_nothing_to_keep_up() {
-        let mut ledger = Ledger::new(&Stores::default());
+        let mut ledger = Ledger::new(&Stores::default(), &[]);
         ledger.begin(0);
         ledger.sweep(|_| 0);
         ledger.register(1);

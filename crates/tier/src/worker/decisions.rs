@@ -43,6 +43,9 @@ impl Worker {
         }
         self.mark(round, &marks);
         self.delete(round, &deletions);
+        if keeps.is_none() {
+            self.let_go_of_snapshots(round, plan)?;
+        }
         Ok(())
     }
 
@@ -109,6 +112,9 @@ impl Worker {
         round.pass.deleted_bytes += deleted.iter().map(|(_, _, bytes)| bytes).sum::<u64>();
         // Also where it is not known to be on record: it takes effect when it is.
         self.littered |= !deletions.is_empty();
+        if !deletions.is_empty() {
+            self.deleted_to = None;
+        }
     }
 
     /// Decides many things at once, or each on its own where one of them is not allowed. Returns what was decided.

@@ -10,6 +10,8 @@
 //!   crash leaves in between is found by what the catalog says, or by the sweep.
 //! - A deletion is on record before it takes effect, and objects go after that. They go only while all decisions are in the
 //!   journal, deletions are on, the clock is trusted, and the term is still ours.
+//! - A snapshot of the state is written here, uploaded, read back and compared, and only then recorded; what is deleted needs one that
+//!   is recorded and goes past it.
 //! - The sweep compares the listings of stores and of the data directory with the catalog, and removes only what belongs to
 //!   segments that the catalog knows.
 
@@ -21,6 +23,7 @@ mod outlook;
 mod pass;
 mod patience;
 mod removal;
+mod snapshots;
 mod split;
 mod sweep;
 mod trouble;
@@ -37,6 +40,8 @@ pub use self::outlook::Outlook;
 use self::pass::Round;
 pub use self::pass::{Failure, Pass};
 use self::patience::Patience;
+use self::snapshots::Keeping;
+pub use self::snapshots::{SavedFile, State};
 use self::trouble::Trouble;
 use crate::catalog::{Applied, Catalog, Deletions, View};
 use crate::elsewhere::Elsewhere;
@@ -85,6 +90,10 @@ pub struct Worker {
     replaced: BTreeSet<(SegmentId, String, String)>,
     /// There may be bytes of what is gone.
     littered: bool,
+    /// Snapshots of the state that are kept, if any are.
+    keeping: Option<Keeping>,
+    /// The position behind everything that was deleted, where that is known.
+    deleted_to: Option<u64>,
     /// For how many hours the disk lasts, as it was told last since a store is left alone.
     told: Option<Option<f64>>,
 }
@@ -119,6 +128,8 @@ impl Worker {
             swept: BTreeMap::new(),
             replaced: BTreeSet::new(),
             littered: true,
+            keeping: None,
+            deleted_to: None,
             told: None,
         }
     }
@@ -186,6 +197,7 @@ impl Worker {
         self.sweep(round, &plan)?;
         self.decide(round, &plan)?;
         self.clear_away(round)?;
+        self.keep_snapshot(round, &plan);
         self.copy(round, &plan)?;
         if self.split(round, &plan, policies)? {
             self.take_in(round, &in_force)?;
@@ -210,8 +222,10 @@ impl Worker {
                 self.fail(round, Some(entry.segment.id), "plan", &unknown.into());
             }
         }
+        books.keep_snapshots(view.snapshots()?, self.deleted_to(&view)?);
         let mut moment = round.moment.clone();
         moment.unreachable.extend(self.resting());
+        moment.saved = self.saved(round);
         Ok(books.plan(&moment))
     }
 

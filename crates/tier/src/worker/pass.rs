@@ -39,6 +39,10 @@ pub struct Pass {
     pub cleared: u64,
     /// Segments that were split.
     pub split: u64,
+    /// Snapshots of the state that were read back and are kept from now on.
+    pub snapshots: u64,
+    /// Snapshots that are not kept any more.
+    pub dropped_snapshots: u64,
     /// Copies that the plan wants and that were not made in this pass.
     pub backlog: u64,
     /// Bytes of them.
@@ -73,7 +77,8 @@ impl Pass {
     pub fn is_quiet(&self) -> bool {
         let Self { registered, uploaded, dropped, dropped_copies, marked, unmarked, .. } = self;
         let done = registered + uploaded + dropped + dropped_copies + marked + unmarked;
-        done + self.deleted + self.cleared + self.split + self.backlog + self.failed == 0
+        let snapshots = self.snapshots + self.dropped_snapshots;
+        done + self.deleted + self.cleared + self.split + snapshots + self.backlog + self.failed == 0
     }
 }
 

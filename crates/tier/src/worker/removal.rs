@@ -12,7 +12,8 @@ use crate::store::Store;
 impl Worker {
     /// Removes what decisions have left to be removed, of this pass or of one that was cut short.
     pub(super) fn clear_away(&mut self, round: &mut Round<'_>) -> Result<(), Trouble> {
-        if !self.littered && self.replaced.is_empty() {
+        let lets_go = self.keeping.as_ref().is_some_and(|keeping| !keeping.let_go.is_empty());
+        if !self.littered && self.replaced.is_empty() && !lets_go {
             return Ok(());
         }
         self.mirror(round);
@@ -46,6 +47,11 @@ impl Worker {
                 self.replaced.insert((id, store, object));
             }
             self.settle(round, id, "remove what was replaced of", removed);
+        }
+        let cleared = self.clear_snapshots(round);
+        match cleared {
+            Ok(()) => self.patience.succeeded_at("remove snapshots"),
+            Err(trouble) => self.fail(round, None, "remove snapshots", &trouble),
         }
         let view = self.catalog.view()?;
         let waits = view.gone()?.any(|gone| gone.is_ok_and(|gone| gone.local || !gone.copies.is_empty()));

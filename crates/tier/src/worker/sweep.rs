@@ -86,7 +86,7 @@ impl Worker {
             }
         }
         // Others than this worker write elsewhere.
-        for under in ["segments", "manifests"] {
+        for under in ["segments", "manifests", "snapshots"] {
             round.pass.cleared += store.remove_unfinished(under)?;
         }
         let mut strays = Vec::new();
@@ -101,6 +101,7 @@ impl Worker {
             }
         }))?;
         failed.map_or(Ok(()), Err)?;
+        self.sweep_snapshots(round, view, name)?;
         let placing = format!("say what there is in store `{name}`");
         if strays.iter().all(|(_, stray)| matches!(stray, Stray::Garbage)) {
             self.patience.succeeded_at(&placing);
@@ -123,6 +124,7 @@ impl Worker {
             }
             _ => {}
         }
+        self.sweep_local_snapshots(round, view)?;
         let directory = self.data.join("sealed");
         let failed = |source| Trouble::File { path: directory.clone(), source };
         for file in fs::read_dir(&directory).map_err(failed)? {

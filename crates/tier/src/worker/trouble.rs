@@ -21,6 +21,8 @@ pub(super) enum Trouble {
     Policies(#[from] PolicyError),
     #[error(transparent)]
     Policy(#[from] UnknownPolicy),
+    #[error("the state cannot be saved: {source}")]
+    State { source: std::io::Error },
     #[error("{path}: {source}")]
     File { path: PathBuf, source: std::io::Error },
     #[error(
@@ -55,6 +57,7 @@ impl Trouble {
         match self {
             Self::Store(StoreError::Denied { .. }) => "denied",
             Self::Store(StoreError::Local { .. }) | Self::File { .. } | Self::NoRoom { .. } => "disk",
+            Self::State { .. } => "state",
             Self::Store(_) => "store",
             Self::Catalog(CatalogError::Journal(_) | CatalogError::InDoubt { .. }) => "journal",
             Self::Catalog(_) => "catalog",

@@ -59,7 +59,7 @@ impl Fault {
         match self {
             // The journal's reader notices; its writer takes the store's word.
             Self::Truncated => {
-                matches!(what, "put" | "get" | "part") && matches!(of, "segments" | "manifests")
+                matches!(what, "put" | "get" | "part") && matches!(of, "segments" | "manifests" | "snapshots")
             }
             Self::Stale => what == "list",
             _ => true,
@@ -140,7 +140,7 @@ impl Faulty {
         let fault = if state.down || refused { Some(Fault::Before) } else { None };
         let number = state.requests.len();
         let fault = fault.or(state.faults.remove(&number));
-        let directories = ["segments", "manifests", "journal", "terms"];
+        let directories = ["segments", "manifests", "snapshots", "journal", "terms"];
         let directory = directories.into_iter().find(|directory| path.as_ref().contains(directory));
         let kind = format!("{what} {}", directory.unwrap_or("other"));
         let fault = fault.filter(|fault| fault.concerns(&kind));

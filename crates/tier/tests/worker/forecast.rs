@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use icecore_tier::plan::{Books, Moment, Prices, Rates, Stores};
+use icecore_tier::plan::{Books, Moment, Prices, Rates, Saved, Stores};
 use icecore_tier::store::{Place, Store};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
@@ -132,8 +132,12 @@ fn what_is_forecast_happens(open: OpenStores, log: Log) {
     for entry in site.entries() {
         books.add(&entry.segment, !entry.holds.is_empty()).unwrap();
     }
+    let view = site.catalog().view().unwrap();
+    books.keep_snapshots(view.snapshots().unwrap(), view.deleted_to().unwrap());
     let arrivals = books.recent_arrivals(site.now(), MEASURED);
-    let forecast = books.rehearse(&moment(&site), DAYS, AN_HOUR, &stores(), &arrivals).unwrap();
+    let saved = site.state.get().map(|saved| Saved { travels: true, ..saved });
+    let forecast =
+        books.rehearse(&Moment { saved, ..moment(&site) }, DAYS, AN_HOUR, &stores(), &arrivals).unwrap();
 
     outside.begin(&NAMES);
     for hour in 0..u64::from(DAYS) * 24 {
@@ -148,6 +152,10 @@ fn what_is_forecast_happens(open: OpenStores, log: Log) {
         assert!(all.0 > 0 && all.1 > 0 && all.2 > 0, "{policy} is not put to the test: {all:?}");
     }
     outside.compare_upkeep(&forecast.upkeep);
+    let kept: u64 = forecast.upkeep.iter().map(|day| day.snapshots).sum();
+    assert!(kept > 20, "one a day or so: {kept}");
+    let (most, least) = (site.catalog().view().unwrap().snapshots().unwrap().len(), 2);
+    assert!((least..=24).contains(&most), "{most}");
 }
 
 /// Numbers take more bits as they grow, and fewer the rounder they are. From here on sequences and positions are too large to grow by

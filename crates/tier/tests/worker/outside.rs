@@ -19,6 +19,8 @@ type Object = (String, SegmentId, Option<String>);
 struct Places {
     files: BTreeMap<SegmentId, u64>,
     objects: BTreeMap<Object, u64>,
+    /// Bytes of the snapshots in the store.
+    snapshots: u64,
 }
 
 impl Places {
@@ -79,11 +81,11 @@ impl Outside {
         let size = |id: &SegmentId| std::fs::metadata(site.file(*id)).unwrap().len();
         let files = site.files().into_iter().map(|id| (id, size(&id))).collect();
         let changed = requests.iter().any(|request| matches!(request.kind, Kind::Put | Kind::Delete));
-        let objects = match changed {
-            true => self.log.aside(|| objects(site)),
-            false => self.before.objects.clone(),
+        let (objects, snapshots) = match changed {
+            true => self.log.aside(|| (objects(site), snapshots(site))),
+            false => (self.before.objects.clone(), self.before.snapshots),
         };
-        Places { files, objects }
+        Places { files, objects, snapshots }
     }
 
     fn today(&mut self, id: SegmentId) -> Option<&mut Day> {
@@ -108,6 +110,9 @@ impl Outside {
             today.costs += price;
             let is_new = request.kind == Kind::Put;
             today.journal += u64::from(is_new && object.starts_with("journal/"));
+            let is_snapshot = is_new && object.starts_with("snapshots/");
+            today.snapshots += u64::from(is_snapshot);
+            today.snapshot_bytes += if is_snapshot { request.bytes } else { 0 };
             today.manifests += u64::from(is_new && request.object.starts_with("archive/manifests/"));
             return;
         };
@@ -162,6 +167,10 @@ impl Outside {
             today.bytes += bytes;
             today.local += local;
         }
+        if let Some(today) = self.upkeep.last_mut() {
+            let month = self.prices["archive"].rates(None).gb_month;
+            today.costs += now.snapshots as f64 / GB * month / 730.0;
+        }
         for ((store, id, class), bytes) in &now.objects {
             let month = self.prices[store].rates(class.as_deref()).gb_month;
             let Some(today) = self.today(*id) else { continue };
@@ -190,7 +199,8 @@ impl Outside {
 
     pub(crate) fn compare_upkeep(&self, forecast: &[Upkeep]) {
         for (number, (forecast, measured)) in forecast.iter().zip(&self.upkeep).enumerate() {
-            let counts = |day: &Upkeep| (day.manifests, day.journal, day.requests);
+            let counts =
+                |day: &Upkeep| (day.manifests, day.journal, day.snapshots, day.snapshot_bytes, day.requests);
             assert_eq!(counts(forecast), counts(measured), "upkeep, day {number}");
             assert!(is_same(forecast.costs, measured.costs), "{forecast:?} for {measured:?}");
         }
@@ -209,6 +219,12 @@ fn count(requests: &mut Requests, kind: Kind) {
         Kind::List => requests.list += 1,
         Kind::Delete => requests.delete += 1,
     }
+}
+
+fn snapshots(site: &Site) -> u64 {
+    let mut bytes = 0;
+    site.wait(site.store("archive").list("snapshots", |object| bytes += object.bytes)).unwrap();
+    bytes
 }
 
 fn objects(site: &Site) -> BTreeMap<Object, u64> {

@@ -2,10 +2,11 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use icecore_log::{
     Appender, Committer, Encoder, HotLog, LogReader, NewBatch, OnAbsent, Options, RealDisk, Record, Scan,
@@ -14,11 +15,12 @@ use icecore_log::{
 use icecore_tier::catalog::{Catalog, End, Entry, Gone, What, Why};
 use icecore_tier::elsewhere::Elsewhere;
 use icecore_tier::journal::StoreBucket;
-use icecore_tier::plan::Moment;
+use icecore_tier::plan::{Moment, Saved};
 use icecore_tier::policy::{Labels, PolicySet};
 use icecore_tier::segment::{Content, SegmentId};
+use icecore_tier::snapshot::KeptSnapshot;
 use icecore_tier::store::{Store, Waiting};
-use icecore_tier::worker::{Circumstances, Pass, Worker};
+use icecore_tier::worker::{Circumstances, Pass, SavedFile, State, Worker};
 use icecore_wire::{
     BatchBuilder, ColumnType, DeviceName, Digest, EncodeOptions, Epoch, Field, Schema, Value,
 };
@@ -70,6 +72,41 @@ pub(crate) struct Site {
     may_be_gone: BTreeSet<(String, u64)>,
     labels: Labels,
     pub(crate) free: u64,
+    pub(crate) state: SavedState,
+}
+
+/// The state of all devices, as far as the worker has to do with it: saved whenever a block is written.
+#[derive(Clone, Default)]
+pub(crate) struct SavedState {
+    saved: Arc<Mutex<Option<(Saved, u64)>>>,
+    /// Bytes of its files.
+    pub(crate) bytes: u64,
+}
+
+impl SavedState {
+    /// What is before `block` and `position` is saved.
+    pub(crate) fn set(&self, block: u64, position: u64, received: i64) {
+        let saved = Saved { position, received, bytes: self.bytes, restart: position, travels: false };
+        *self.saved.lock().unwrap() = Some((saved, block));
+    }
+
+    pub(crate) fn get(&self) -> Option<Saved> {
+        self.saved.lock().unwrap().map(|(saved, _)| saved)
+    }
+}
+
+impl State for SavedState {
+    fn saved(&self) -> io::Result<Option<Saved>> {
+        Ok(self.get())
+    }
+
+    fn save(&self, to: &Path) -> io::Result<SavedFile> {
+        let (Saved { position, received, .. }, block) = self.saved.lock().unwrap().unwrap();
+        let mut content = vec![0; usize::try_from(self.bytes).unwrap()];
+        blake3::Hasher::new().update(&block.to_le_bytes()).finalize_xof().fill(&mut content);
+        std::fs::write(to, content)?;
+        Ok(SavedFile { block, position, received, devices: 3 })
+    }
 }
 
 struct Running {
@@ -101,6 +138,7 @@ impl Site {
             may_be_gone: BTreeSet::new(),
             labels: Labels::new(),
             free: 1 << 40,
+            state: SavedState { bytes: 1_000, ..SavedState::default() },
         };
         site.restart();
         if site.catalog().view().unwrap().policies().unwrap().is_none() {
@@ -119,10 +157,12 @@ impl Site {
         // Each block is a segment of its own.
         let options = Options { segment_bytes: 1, ..Options::default() };
         let opened = HotLog::open(Arc::new(RealDisk), &self.data, options, self.now(), &mut |_| {});
-        let (appender, committer, _) = opened.unwrap();
+        let (appender, committer, recovery) = opened.unwrap();
+        self.state.set(appender.block(), appender.position(), recovery.received);
         let sealer = committer.sealer();
         let worker =
-            Worker::new(Arc::clone(&catalog), self.stores.clone(), &sealer, &self.data, waiting.clone());
+            Worker::new(Arc::clone(&catalog), self.stores.clone(), &sealer, &self.data, waiting.clone())
+                .with_state(Box::new(self.state.clone()), Some(self.stores[0].name()));
         self.running = Some(Running { appender, committer, catalog, worker, waiting });
     }
 
@@ -195,6 +235,7 @@ impl Site {
         let Running { appender, committer, .. } = self.running.as_mut().unwrap();
         let mut block = Encoder::new().encode(appender.finish(now), 1);
         committer.commit(&mut block).unwrap();
+        self.state.set(appender.block(), appender.position(), now);
     }
 
     /// This was written, here or by a process that is no more.
@@ -352,9 +393,24 @@ impl Site {
             let kept = !self.may_be_gone.contains(batch);
             assert!(!kept || readable.contains(batch), "{batch:?} {written:?} is lost at {}", self.now());
         }
+        self.check_snapshots();
         let files = self.files();
         for entry in self.entries().into_iter().filter(|entry| entry.segment.local) {
             assert!(files.contains(&entry.segment.id), "no file of {entry:?}");
+        }
+    }
+
+    /// What was deleted is in a snapshot that is there, and is what it was.
+    pub(crate) fn check_snapshots(&self) {
+        let view = self.catalog().view().unwrap();
+        let (kept, deleted_to) = (view.snapshots().unwrap(), view.deleted_to().unwrap());
+        assert!(
+            kept.iter().any(|kept| kept.position >= deleted_to) || deleted_to == 0,
+            "{deleted_to}: {kept:?}"
+        );
+        for kept in kept {
+            let found = self.wait(self.stores[0].read_back(&kept.object())).unwrap();
+            assert_eq!((found.hash, found.bytes), (kept.hash, kept.bytes), "{kept:?}");
         }
     }
 
@@ -384,6 +440,11 @@ impl Site {
         }
         let local = entries.iter().filter(|entry| entry.segment.local).map(|entry| entry.segment.id);
         assert_eq!(self.files(), local.collect(), "in the data directory");
+        let kept = view.snapshots().unwrap();
+        let objects = self.objects(self.stores[0].name(), "snapshots");
+        assert_eq!(objects, kept.iter().map(KeptSnapshot::object).collect(), "snapshots");
+        assert!(kept.iter().all(|kept| !kept.file(&self.data).exists()), "they are in the store: {kept:?}");
+        assert_eq!(view.outgoing().unwrap(), None);
         assert_eq!(view.uploads().unwrap(), []);
         assert_eq!(view.garbage().unwrap(), []);
         assert_eq!(view.dropped_copies().unwrap(), []);
