@@ -58,6 +58,18 @@ pub struct WriterOptions {
     pub declared: Declared,
     /// Whether batches of any other schema are refused.
     pub only_declared: bool,
+    /// Where the state at the start is read from, as far as that is in sealed segments that have no local file.
+    pub elsewhere: Option<ReadElsewhere>,
+}
+
+/// Says where to read a sealed segment that has no local file.
+#[derive(Clone)]
+pub struct ReadElsewhere(pub Arc<icecore_log::Elsewhere>);
+
+impl std::fmt::Debug for ReadElsewhere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ReadElsewhere")
+    }
 }
 
 impl Default for WriterOptions {
@@ -71,6 +83,7 @@ impl Default for WriterOptions {
             quarantine_bytes: 64 << 20,
             declared: Declared::default(),
             only_declared: false,
+            elsewhere: None,
         }
     }
 }
@@ -174,11 +187,12 @@ impl Writer {
     pub fn start_on(
         disk: Arc<dyn Disk>,
         data: &Path,
-        options: WriterOptions,
+        mut options: WriterOptions,
     ) -> Result<(Self, WriterHandle), StartError> {
         let now = wall_time();
-        let Opened { mut core, committer, recovery, fleet, snapshots, base, unsaved } =
-            live::open(&disk, data, options.log.clone(), now)?;
+        let elsewhere = options.elsewhere.take();
+        let Opened { mut core, committer, recovery, fleet, snapshots, base, unsaved, is_whole } =
+            live::open(&disk, data, options.log.clone(), elsewhere, now)?;
         core.declare(options.declared.clone(), options.only_declared)?;
         let path = data.join("quarantine");
         let (quarantine, quarantine_thread) = Quarantine::start(path.clone(), options.quarantine_bytes)
@@ -192,6 +206,8 @@ impl Writer {
         let sealer = committer.sealer();
         let (to_write, writing) = SnapshotWriter::new(snapshots, committer.log(), recovery.term, base);
         let start = (committer.end(), recovery.received, unsaved);
+        // What is not whole is not saved, so that the next start goes on from before.
+        let to_write = is_whole.then_some(to_write);
         let folding = Folding::new(fleet, to_write, answers_out, health.clone(), options.snapshots, start);
         let live = folding.live();
         let parts = threads::Parts {

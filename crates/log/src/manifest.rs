@@ -7,6 +7,7 @@
 mod codec;
 mod facts;
 mod history;
+pub(crate) mod lost;
 
 use std::ops::{Range, RangeInclusive};
 

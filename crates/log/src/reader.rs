@@ -1,6 +1,7 @@
 //! Reading the log, beside a running writer or without one.
 
 mod follow;
+mod lost;
 mod part;
 mod records;
 mod terms;
@@ -30,6 +31,7 @@ use crate::walk::{Limits, Step, Walk};
 use crate::watermark::Watermark;
 
 pub use follow::{Followed, Follower};
+pub use lost::LostEvents;
 pub use records::Records;
 
 /// How often, and with which pauses, a reader looks for the watermark of a writer that is only just starting.
@@ -203,6 +205,12 @@ impl LogReader {
         let hot = || self.segments.headers.first().map(|header| header.first_position);
         let start = sealed.or_else(hot).unwrap_or(self.end.position);
         start.min(self.end.position)..self.end.position
+    }
+
+    /// The number of the block behind this view.
+    #[must_use]
+    pub fn next_block(&self) -> u64 {
+        self.end.block
     }
 
     /// The log's hash chain before a block: what [`LogPoint::chain`](crate::LogPoint::chain) is there. `None` where it cannot be

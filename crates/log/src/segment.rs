@@ -156,6 +156,11 @@ impl Layout {
         self.manifests.join(format!("{number:012}.manifest"))
     }
 
+    /// What is lost of what a manifest sealed.
+    pub(crate) fn lost(&self, number: u64) -> PathBuf {
+        self.manifests.join(format!("{number:012}.lost"))
+    }
+
     /// A sealed segment.
     pub(crate) fn sealed(&self, id: SegmentId) -> PathBuf {
         self.sealed.join(format!("{id}.ice"))

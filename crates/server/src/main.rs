@@ -22,6 +22,7 @@ mod instant;
 mod logging;
 mod replay;
 mod retention;
+mod saved;
 mod schemas;
 mod segments;
 mod send;

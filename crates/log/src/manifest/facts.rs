@@ -19,15 +19,15 @@ const REFUSED: u32 = 1;
 #[derive(Debug, Default)]
 pub(crate) struct SealedFacts {
     schemas: Vec<Arc<Schema>>,
-    sources: Vec<SourceFacts>,
+    pub(super) sources: Vec<SourceFacts>,
     /// Refusals and drops in log order.
     pub(crate) settled: Vec<Placed>,
 }
 
 #[derive(Debug)]
-struct SourceFacts {
-    source: Arc<Source>,
-    stored: SequenceRanges,
+pub(super) struct SourceFacts {
+    pub(super) source: Arc<Source>,
+    pub(super) stored: SequenceRanges,
     /// The oldest and the newest received time of its batches; empty without any.
     received: RangeInclusive<i64>,
     /// The schemas of its batches.
@@ -122,6 +122,11 @@ impl SealedFacts {
     /// The stored sequences of every source.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = (&Source, Range<u64>)> {
         self.sources.iter().flat_map(|facts| facts.stored.iter().map(|range| (&*facts.source, range)))
+    }
+
+    /// The same, for keeps.
+    pub(crate) fn into_stored(self) -> Vec<(Arc<Source>, SequenceRanges)> {
+        self.sources.into_iter().map(|facts| (facts.source, facts.stored)).collect()
     }
 
     /// Whether a sequence of a source is stored.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::codec::damaged;
-use super::{Child, Manifest, SealedFacts};
+use super::{Child, Manifest, SealedFacts, lost};
 use crate::disk::{Access, Disk, DiskFile};
 use crate::error::{Damage, LogError};
 use crate::mutants::{Mutant, planted};
@@ -202,12 +202,13 @@ pub(crate) fn read_file(disk: &dyn Disk, layout: &Layout, number: u64) -> Result
     read(&*file, &path, 0, len as usize)
 }
 
-/// Reads and checks the facts of a manifest.
+/// Reads and checks the facts of a manifest, but for what is lost of it.
 pub(crate) fn read_facts(disk: &dyn Disk, layout: &Layout, number: u64) -> Result<SealedFacts, LogError> {
     let path = layout.manifest(number);
     let bytes = read_file(disk, layout, number)?;
     let (manifest, head_len) = Manifest::decode_head(&bytes, &path)?;
-    SealedFacts::decode(&manifest.unpack_facts(&bytes[head_len..], &path)?, &path)
+    let facts = SealedFacts::decode(&manifest.unpack_facts(&bytes[head_len..], &path)?, &path)?;
+    Ok(facts.without(&lost::read(disk, layout, number)?))
 }
 
 /// Writes a manifest by the book: when this returns, the seal has happened. Until the rename nothing has; if the sync

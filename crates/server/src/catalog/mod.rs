@@ -1,6 +1,7 @@
 //! `icecore catalog`: making the catalog anew.
 
 mod rebuild;
+mod state;
 mod tails;
 
 use std::io::Write;

@@ -16,7 +16,7 @@ use icecore_tier::segment::Content;
 use icecore_tier::store::{Listed, Store, Waiting};
 use icecore_tier::worker::contents;
 
-use super::tails;
+use super::{state, tails};
 use crate::config::{Config, RETENTION};
 use crate::device::registry;
 use crate::segments::open_local;
@@ -55,7 +55,10 @@ pub(super) fn run(config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
         writeln!(out, "damaged, and not counted: {damage}")?;
     }
     tell(catalog.view()?.count()?, &rebuilt, &found, out)?;
-    tails::take(&catalog, config, &stores, &waiting)
+    tails::take(&catalog, config, &stores, &waiting)?;
+    let missing: BTreeSet<SegmentId> = rebuilt.missing.iter().copied().collect();
+    let lost = reader.lose(&|segment| missing.contains(&segment))?;
+    state::restore(&catalog.view()?, data, (&stores, &waiting), &reader, &lost, out)
 }
 
 /// Without a manifest nobody knows what belongs to the log.
@@ -153,6 +156,10 @@ impl<'a> Finder<'a> {
             let bytes = objects.iter().map(|(id, object)| (*id, object.bytes)).collect();
             found.stores.insert((*store).to_owned(), bytes);
         }
+        for (name, store) in self.stores {
+            found.snapshots.insert(name.clone(), state::listed(store, self.waiting)?);
+        }
+        found.kept_here = state::kept_here(&self.config.data.dir)?;
         Ok(found)
     }
 

@@ -2,9 +2,12 @@
 
 use std::io::Write;
 
+use anyhow::Context;
 use icecore_ingest::LabelHistory;
 use icecore_tier::catalog::{Catalog, Deletions, Entry, View};
-use icecore_tier::plan::{Action, Books, Day, Kind, Moment, Plan, Rehearsal, Requests, Stores, Upkeep};
+use icecore_tier::plan::{
+    Action, Books, Day, Kind, Moment, Plan, Rehearsal, Requests, SnapshotPlan, Stores, Upkeep, Waiting,
+};
 use icecore_tier::policy::{Changes, Comparison, PolicySet};
 use serde_json::{Value, json};
 
@@ -12,6 +15,7 @@ use crate::cli::PlanArgs;
 use crate::config::Config;
 use crate::device::registry;
 use crate::instant::{self, display_seconds};
+use crate::saved;
 use crate::status::disk;
 use crate::tiers::{self, InForce};
 
@@ -81,7 +85,8 @@ fn moment(view: &View, config: &Config, now: i64) -> anyhow::Result<Moment> {
         Deletions::Off { reason } => Some(reason.clone()),
     };
     let (free, off_peak) = (disk::free(&config.data.dir)?, config.tier.off_peak);
-    Ok(Moment { now, free, off_peak, suspended, unreachable: Vec::new() })
+    let saved = saved::saved(config).context("cannot look at the snapshots of the state")?;
+    Ok(Moment { now, free, off_peak, suspended, unreachable: Vec::new(), saved: Some(saved) })
 }
 
 /// The segments, with the shares that the catalog has.
@@ -91,6 +96,7 @@ fn books<'p>(view: &View, policies: &'p PolicySet) -> anyhow::Result<Books<'p>> 
         let Entry { segment, holds, .. } = entry?;
         books.add(&segment, !holds.is_empty())?;
     }
+    books.keep_snapshots(view.snapshots()?, view.deleted_to()?);
     Ok(books)
 }
 
@@ -108,6 +114,7 @@ fn proposed_books<'p>(
         comparison.add(&segment, &contents, |content| tiers::at_receipt(labels, content));
         books.add(&segment, !holds.is_empty())?;
     }
+    books.keep_snapshots(view.snapshots()?, view.deleted_to()?);
     Ok(books)
 }
 
@@ -139,7 +146,15 @@ fn plan_as_json(plan: &Plan, at: i64) -> Value {
         json
     };
     let actions: Vec<Value> = plan.actions.iter().map(action).collect();
-    json!({ "at": display_seconds(at), "actions": actions })
+    let SnapshotPlan { keep, drop, waiting } = &plan.snapshots;
+    let mut json = json!({ "at": display_seconds(at), "actions": actions, "drop_snapshots": drop });
+    if let Some(need) = keep {
+        json["keep_a_snapshot"] = json!(need.to_string());
+    }
+    if let Some(Waiting { segments, bytes, position }) = waiting {
+        json["deletions_waiting"] = json!({ "segments": segments, "bytes": bytes, "for_position": position });
+    }
+    json
 }
 
 fn rehearsal_as_json(rehearsal: &Rehearsal) -> Value {
@@ -170,6 +185,8 @@ fn rehearsal_as_json(rehearsal: &Rehearsal) -> Value {
         json!({
             "manifests": day.manifests,
             "journal_objects": day.journal,
+            "snapshots": day.snapshots,
+            "snapshot_bytes": day.snapshot_bytes,
             "requests": requests_as_json(&day.requests),
             "costs": { "requests": day.costs },
         })

@@ -32,8 +32,9 @@ use crate::certificates::Authority;
 use crate::cli::ServeArgs;
 use crate::config::{Config, Limits, SchemaMode, Snapshot, Tls};
 use crate::decisions::{self, Occasion};
+use crate::saved::SavedState;
 use crate::tiers::InForce;
-use crate::{identities, stores};
+use crate::{identities, saved, stores};
 use api::Api;
 use classes::Classes;
 use http::Stage;
@@ -122,7 +123,8 @@ impl Tiers {
         identities::keep_on_record(Arc::clone(&catalog), Arc::clone(registry))?;
         let sealer = writer.sealer();
         let worker =
-            Worker::new(Arc::clone(&catalog), stores.into_values(), &sealer, &config.data.dir, waiting);
+            Worker::new(Arc::clone(&catalog), stores.into_values(), &sealer, &config.data.dir, waiting)
+                .with_state(Box::new(SavedState::of(&config.data.dir)), config.journal());
         Tiering::new(worker, Arc::clone(registry), config).start(writer.written_bytes())?;
         Ok(Self { catalog, registry: Arc::clone(registry), classes })
     }
@@ -238,6 +240,7 @@ fn writer_options(args: &ServeArgs, config: &Config) -> anyhow::Result<WriterOpt
         reserve_bytes: config.data.reserve.as_u64(),
         declared: Declared::load(&config.schemas.dir)?,
         only_declared: config.schemas.mode == SchemaMode::Declared,
+        elsewhere: saved::elsewhere(config)?,
         ..WriterOptions::default()
     })
 }

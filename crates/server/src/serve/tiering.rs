@@ -110,7 +110,7 @@ impl Tiering {
             free: disk::free(&self.data)?,
             off_peak: self.tier.off_peak,
             suspended: self.clock.stepped(now, Instant::now()),
-            unreachable: Vec::new(),
+            ..Moment::default()
         };
         let circumstances = Circumstances { moment, reserve: self.reserve, written, labels: &labels_at };
         let pass = self.worker.pass(&circumstances);
@@ -138,6 +138,7 @@ fn tell(pass: &Pass) {
         marked = pass.marked,
         unmarked = pass.unmarked,
         deleted = pass.deleted,
+        snapshots = pass.snapshots,
         split = pass.split,
         backlog = pass.backlog,
         failed = pass.failed,

@@ -132,6 +132,26 @@ impl Snapshots {
         Snapshot::open(&*self.disk, &path)
     }
 
+    /// Renames those for which `is_foreign` holds, so that they are none any more: they are of another log, or of more than this one
+    /// has. Returns what they were called.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or changed.
+    pub fn set_aside(
+        &self,
+        is_foreign: &dyn Fn(&SnapshotHead) -> bool,
+    ) -> Result<Vec<PathBuf>, SnapshotError> {
+        let (snapshots, _) = self.list_in(std::slice::from_ref(&self.dir))?;
+        let foreign = snapshots.iter().filter(|snapshot| is_foreign(snapshot.head()));
+        foreign
+            .map(|snapshot| {
+                let path = snapshot.path();
+                let renamed = self.disk.rename(path, &path.with_added_extension("aside"));
+                renamed.map(|()| path.to_owned()).map_err(SnapshotError::io("rename", path))
+            })
+            .collect()
+    }
+
     /// How far the state is saved; `None` before there is a snapshot. However many devices there are, a few pages are read.
     ///
     /// # Errors

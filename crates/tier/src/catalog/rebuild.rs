@@ -16,6 +16,7 @@ use super::{Catalog, carry_out, file, next, registered};
 use crate::journal::{self, Bucket, Reading, Term};
 use crate::mutants::{Mutant, planted};
 use crate::segment::{Content, SegmentId};
+use crate::snapshot::KeptSnapshot;
 
 /// A rebuild that has read the journal and can say what was in it.
 pub struct Rebuild {
@@ -37,6 +38,11 @@ pub struct Found {
     pub damaged: BTreeMap<SegmentId, String>,
     /// The objects in each store that was listed, with their bytes. Of a store that was not, what the journal says is believed.
     pub stores: BTreeMap<String, BTreeMap<SegmentId, u64>>,
+    /// The snapshots in each store that was listed, by their blocks, with their bytes. Of a store that was not, what the journal says is
+    /// believed.
+    pub snapshots: BTreeMap<String, BTreeMap<u64, u64>>,
+    /// The snapshots that are kept in the data directory.
+    pub kept_here: Vec<KeptSnapshot>,
 }
 
 /// What came of a rebuild.
@@ -182,6 +188,7 @@ impl Rebuild {
         reshare(tables, sharing)?;
         self.compare_live(tables, found, &mut rebuilt)?;
         self.compare_gone(tables, found)?;
+        self.compare_snapshots(tables, found)?;
         if let Some(term) = self.term {
             let what = What::TermTaken { term: term.number };
             self.add(tables, what, &self.why.reason, Beside::default())?;
@@ -324,6 +331,34 @@ impl Rebuild {
         }
         let reason = "so it was found by a rebuild";
         cleared.into_iter().try_for_each(|what| self.add(tables, what, reason, Beside::default()))
+    }
+}
+
+impl Rebuild {
+    /// Holds the snapshots that are kept against those that are there.
+    fn compare_snapshots(&self, tables: &mut Tables<'_>, found: &Found) -> Result<(), CatalogError> {
+        let mut kept: Vec<KeptSnapshot> = Vec::new();
+        for row in tables.snapshots.iter()? {
+            let (block, row) = row?;
+            kept.push(decode("snapshots", &block.value(), row.value())?);
+        }
+        let is_there = |snapshot: &KeptSnapshot| match &snapshot.store {
+            Some(store) => {
+                let there =
+                    |objects: &BTreeMap<u64, u64>| objects.get(&snapshot.block) == Some(&snapshot.bytes);
+                found.snapshots.get(store).is_none_or(there)
+            }
+            None => found.kept_here.contains(snapshot),
+        };
+        let lost = kept.iter().filter(|snapshot| !is_there(snapshot));
+        let mut differs: Vec<What> =
+            lost.map(|snapshot| What::SnapshotLost { block: snapshot.block }).collect();
+        // Where there is a store, what is here is on its way there.
+        let here = found.kept_here.iter().filter(|_| self.bucket.is_none());
+        let new = here.filter(|here| kept.iter().all(|kept| kept.block != here.block));
+        differs.extend(new.map(|snapshot| What::SnapshotKept { snapshot: snapshot.clone() }));
+        let reason = "so it was found by a rebuild";
+        differs.into_iter().try_for_each(|what| self.add(tables, what, reason, Beside::default()))
     }
 }
 

@@ -56,13 +56,16 @@ fn any_fault_at_any_request_is_made_good() {
         "delete segments",
         "get manifests",
         "get segments",
+        "get snapshots",
         "get terms",
         "list manifests",
         "list segments",
+        "list snapshots",
         "list terms",
         "put journal",
         "put manifests",
         "put segments",
+        "put snapshots",
         "put terms",
     ];
     assert_eq!(kinds, expected, "what a life consists of");

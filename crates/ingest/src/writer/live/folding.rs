@@ -32,7 +32,8 @@ pub(in crate::writer) struct Durable {
 pub(in crate::writer) struct Folding {
     live: LiveState,
     answers: mpsc::UnboundedSender<Vec<Answer>>,
-    writer: SnapshotWriter,
+    /// `None` where nothing is to be saved.
+    writer: Option<SnapshotWriter>,
     health: watch::Receiver<Health>,
     options: SnapshotOptions,
     /// Where the log goes on behind what is folded.
@@ -50,7 +51,7 @@ impl Folding {
     /// snapshot has.
     pub(in crate::writer) fn new(
         fleet: Fleet,
-        writer: SnapshotWriter,
+        writer: Option<SnapshotWriter>,
         answers: mpsc::UnboundedSender<Vec<Answer>>,
         health: watch::Receiver<Health>,
         options: SnapshotOptions,
@@ -108,7 +109,10 @@ impl Folding {
         let Some(capturing) = &mut self.capturing else { return };
         if let Some(devices) = self.live.with(|fleet| fleet.capture(count)) {
             capturing.devices = devices;
-            self.writer.write(self.capturing.take().expect("it was there"));
+            let snapshot = self.capturing.take().expect("it was there");
+            if let Some(writer) = &self.writer {
+                writer.write(snapshot);
+            }
         }
     }
 
@@ -116,17 +120,18 @@ impl Folding {
         let (position, when) = self.cut;
         let is_due = self.point.position - position >= self.options.every_events
             || when.elapsed() >= self.options.every;
-        is_due && self.writer.is_free() && self.is_behind()
+        is_due && self.writer.as_ref().is_some_and(SnapshotWriter::is_free) && self.is_behind()
     }
 
     /// Whether there is something that no snapshot has.
     fn is_behind(&self) -> bool {
-        let all = self.writer.needs_all();
+        let Some(writer) = &self.writer else { return false };
+        let all = writer.needs_all();
         self.live.with(|fleet| fleet.has_changed() || (all && !fleet.is_empty()))
     }
 
     fn cut(&mut self) {
-        let all = self.writer.needs_all();
+        let all = self.writer.as_ref().is_some_and(SnapshotWriter::needs_all);
         self.live.with(|fleet| {
             if all {
                 fleet.change_all();

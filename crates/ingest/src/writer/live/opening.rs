@@ -6,13 +6,14 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use icecore_log::{
-    Committer, Disk, LogError, LogReader, OnAbsent, OnDamage, Options, Record, Recovery, Scan, Source,
+    AbsentSegment, Committer, Disk, LogError, LogReader, OnAbsent, OnDamage, Options, Record, Recovery, Scan,
+    Source,
 };
 use icecore_state::snapshot::{Loaded, SnapshotHead, Snapshots};
 use icecore_state::{Fleet, Ledger};
 use icecore_wire::{Batch, Schema};
 
-use crate::writer::{Core, StartError};
+use crate::writer::{Core, ReadElsewhere, StartError};
 
 /// Batches that are handed from the thread that reads to the one that folds at once.
 const BATCHES_AT_ONCE: usize = 256;
@@ -32,6 +33,8 @@ pub(in crate::writer) struct Opened {
     pub(in crate::writer) base: Option<u64>,
     /// Events behind it.
     pub(in crate::writer) unsaved: u64,
+    /// Whether nothing is lacking that a later start might find.
+    pub(in crate::writer) is_whole: bool,
 }
 
 /// Opens the log and folds what no snapshot has. `now` is in nanoseconds since the Unix epoch.
@@ -39,10 +42,18 @@ pub(in crate::writer) fn open(
     disk: &Arc<dyn Disk>,
     data: &Path,
     mut options: Options,
+    elsewhere: Option<ReadElsewhere>,
     now: i64,
 ) -> Result<Opened, StartError> {
     let snapshots = Snapshots::new(Arc::clone(disk), data);
-    let (loaded, faults) = snapshots.load(&fits(disk, data))?;
+    let (loaded, faults) = {
+        let fits = fits(disk, data);
+        // What goes on where this log does not would be taken for the newest from here on.
+        for file in snapshots.set_aside(&|head| !fits(head))? {
+            tracing::warn!(file = %file.display(), "a snapshot is not of this log, and was set aside");
+        }
+        snapshots.load(&fits)?
+    };
     for fault in &faults {
         tracing::error!(%fault, "a snapshot is passed over for what is older");
     }
@@ -54,7 +65,16 @@ pub(in crate::writer) fn open(
     let (core, committer, recovery) =
         Core::open_behind(Ledger::of(&fleet), &schemas, Arc::clone(disk), data, options, now)?;
     let from = head.as_ref().map_or(0, |head| head.point.position);
-    let unsaved = fold_tail(&mut fleet, disk, data, from..recovery.position)?;
+    let mut folded = Folded { events: 0, is_whole: true };
+    if from < recovery.position {
+        let reader = LogReader::open(Arc::clone(disk), data)?;
+        let reader = match elsewhere {
+            Some(ReadElsewhere(elsewhere)) => reader.with_elsewhere(elsewhere),
+            None => reader,
+        };
+        folded = fold_tail(&mut fleet, &reader, from..recovery.position)?;
+    }
+    let Folded { events: unsaved, is_whole } = folded;
     // What has no events, and what is sealed, is told of in the facts.
     for (name, device) in core.ledger().devices() {
         fleet.settle(name, device);
@@ -66,7 +86,7 @@ pub(in crate::writer) fn open(
         "the state is there"
     );
     let base = head.filter(|_| is_good).map(|head| head.point.block);
-    Ok(Opened { core, committer, recovery, fleet, snapshots, base, unsaved })
+    Ok(Opened { core, committer, recovery, fleet, snapshots, base, unsaved, is_whole })
 }
 
 /// Whether a snapshot is one of the log in `data`: of what the log still says the same of.
@@ -74,14 +94,11 @@ fn fits(disk: &Arc<dyn Disk>, data: &Path) -> impl Fn(&SnapshotHead) -> bool {
     let reader = LogReader::open(Arc::clone(disk), data);
     move |head| {
         // A log that cannot be read is for the opening to report.
-        let Ok(reader) = &reader else { return false };
-        let is_same = reader.log() == Some(head.log)
+        let Ok(reader) = &reader else { return true };
+        reader.log() == Some(head.log)
             && head.point.position <= reader.positions().end
-            && matches!(reader.chain_before(head.point.block), Ok(chain) if chain.is_none_or(|chain| chain == head.point.chain));
-        if !is_same {
-            tracing::warn!(block = head.point.block, "a snapshot is not of this log, and is passed over");
-        }
-        is_same
+            && head.point.block <= reader.next_block()
+            && matches!(reader.chain_before(head.point.block), Ok(chain) if chain.is_none_or(|chain| chain == head.point.chain))
     }
 }
 
@@ -98,17 +115,19 @@ fn schemas_of(fleet: &Fleet) -> Vec<Arc<Schema>> {
     schemas
 }
 
-/// Folds the events at these positions, which one thread reads and another takes in; returns how many they were.
+/// What came of a tail.
+struct Folded {
+    events: u64,
+    /// Every segment that there is could be read.
+    is_whole: bool,
+}
+
+/// Folds the events at these positions, which one thread reads and another takes in.
 fn fold_tail(
     fleet: &mut Fleet,
-    disk: &Arc<dyn Disk>,
-    data: &Path,
+    reader: &LogReader,
     positions: std::ops::Range<u64>,
-) -> Result<u64, LogError> {
-    if positions.is_empty() {
-        return Ok(0);
-    }
-    let reader = &LogReader::open(Arc::clone(disk), data)?;
+) -> Result<Folded, LogError> {
     let (send, receive) = sync_channel::<Vec<(Arc<Source>, i64, Batch)>>(WAITING);
     thread::scope(|scope| {
         // The sender goes with its thread, so that the other end hears when there is no more.
@@ -118,29 +137,29 @@ fn fold_tail(
             events += u64::from(batch.count());
             fleet.fold(&source, received, &batch);
         }
-        reading.join().expect("reading does not panic").map(|()| events)
+        let is_whole = reading.join().expect("reading does not panic")?;
+        Ok(Folded { events, is_whole })
     })
 }
 
-/// Reads batches and hands them over until nobody takes them.
+/// Reads batches and hands them over until nobody takes them; tells whether every segment that there is could be read.
 fn read(
     reader: &LogReader,
     positions: std::ops::Range<u64>,
     mut hand_over: impl FnMut(Vec<(Arc<Source>, i64, Batch)>) -> bool,
-) -> Result<(), LogError> {
+) -> Result<bool, LogError> {
     let scan = Scan {
         positions: Some(positions),
-        // What was lost was accepted when the log was opened; what is in object storage only is not for the writer to fetch.
+        // What was lost was accepted when the log was opened.
         on_damage: OnDamage::Skip,
         on_absent: OnAbsent::Skip,
         ..Scan::default()
     };
     let mut records = reader.scan(scan);
+    let mut is_whole = true;
     let mut batches = Vec::with_capacity(BATCHES_AT_ONCE);
     while let Some(record) = records.next().transpose()? {
-        for absent in records.take_absent() {
-            tracing::warn!(segment = %absent.id, "the state lacks the events of a segment that is in object storage only");
-        }
+        is_whole &= records.take_absent().iter().all(is_gone);
         let Record::Batch(stored) = record else { continue };
         match Batch::validate(stored.payload, stored.schema) {
             Ok(batch) => batches.push((stored.source, stored.received, batch)),
@@ -149,9 +168,23 @@ fn read(
             }
         }
         if batches.len() == BATCHES_AT_ONCE && !hand_over(std::mem::take(&mut batches)) {
-            return Ok(());
+            return Ok(is_whole);
         }
     }
+    is_whole &= records.take_absent().iter().all(is_gone);
     hand_over(batches);
-    Ok(())
+    Ok(is_whole)
+}
+
+/// Tells what the state lacks: for ever, if a segment was deleted or lost, or until the next start, if its store did not answer.
+fn is_gone(absent: &AbsentSegment) -> bool {
+    let AbsentSegment { id, child, why } = absent;
+    let is_gone = matches!(why, LogError::Absent { .. });
+    if is_gone {
+        tracing::warn!(segment = %id, events = child.rows, "the state lacks the events of a segment that was deleted or lost");
+    } else {
+        tracing::error!(segment = %id, events = child.rows, %why,
+            "the state lacks the events of a segment that could not be read; it is not saved, and the next start tries again");
+    }
+    is_gone
 }

@@ -124,17 +124,17 @@ heat
 
 rest: nothing
 
-upkeep: journal, manifests, terms and listings
-  day  manifests  journal  requests  cost
-  0            0        0        24  0.00
-  1            0        1        26  0.00
-  2            0        1        25  0.00
-  3            0        1        27  0.00
-  4            0        0        24  0.00
-  5            0        0        24  0.00
-  6            0        1        26  0.00
-  7            0        2        28  0.00
-  8            0        0        24  0.00
+upkeep: journal, manifests, snapshots, terms and listings
+  day  manifests  journal  snapshots  requests  cost
+  0            0        0          0        48  0.00
+  1            0        1          0        50  0.00
+  2            0        1          0        49  0.00
+  3            0        1          0        51  0.00
+  4            0        0          0        48  0.00
+  5            0        0          0        48  0.00
+  6            0        1          0        50  0.00
+  7            0        2          0        52  0.00
+  8            0        0          0        48  0.00
 
 costs 0.22: storage 0.06, requests 0.14, retrieval 0.01, early deletion 0.01
 ";
