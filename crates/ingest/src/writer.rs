@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use icecore_log::{Disk, LogError, RealDisk, Recovery, Sealer};
 use icecore_schema::{Declared, Misfit};
-use icecore_state::snapshot::SnapshotError;
+use icecore_state::snapshot::{Snapshot, SnapshotError};
 use tokio::sync::{mpsc, watch};
 
 pub use self::core::Core;
@@ -62,9 +62,14 @@ pub struct WriterOptions {
     pub elsewhere: Option<ReadElsewhere>,
 }
 
-/// Says where to read a sealed segment that has no local file.
+/// Where that is which a start needs and this disk does not have.
 #[derive(Clone)]
-pub struct ReadElsewhere(pub Arc<icecore_log::Elsewhere>);
+pub struct ReadElsewhere {
+    /// Says where to read a sealed segment that has no local file.
+    pub segments: Arc<icecore_log::Elsewhere>,
+    /// Snapshots that are kept elsewhere: asked for where those on this disk are damaged, or there are none.
+    pub snapshots: Arc<dyn Fn() -> Vec<Snapshot> + Send + Sync>,
+}
 
 impl std::fmt::Debug for ReadElsewhere {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -4,6 +4,7 @@
 mod fair;
 mod mixed;
 mod outage;
+mod recovery;
 mod restart;
 mod sealing;
 mod wake;
@@ -29,6 +30,7 @@ pub(crate) enum Command {
     Fair(fair::Options),
     Mixed(mixed::Options),
     Outage(outage::Options),
+    Recovery(recovery::Options),
     Restart(restart::Options),
     Sealing(sealing::Options),
     Wake(wake::Options),
@@ -72,6 +74,7 @@ pub(crate) async fn run(command: &Command) -> Result<()> {
             figures.check()
         }
         Command::Outage(options) => options.output.give(&outage::run(options).await?),
+        Command::Recovery(options) => options.output.give(&recovery::run(options).await?),
         Command::Restart(options) => options.output.give(&restart::run(options).await?),
         Command::Sealing(options) => options.output.give(&sealing::run(options).await?),
         Command::Wake(options) => options.output.give(&wake::run(options).await?),

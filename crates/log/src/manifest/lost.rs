@@ -127,6 +127,22 @@ mod tests {
     use super::*;
     use crate::RealDisk;
 
+    /// Frozen: later versions must read it.
+    #[test]
+    fn it_is_written_as_it_always_was() {
+        let data = tempfile::tempdir().unwrap();
+        let layout = Layout::new(data.path());
+        std::fs::create_dir(&layout.manifests).unwrap();
+        let source = Source { device: "a".parse().unwrap(), epoch: Epoch::from_bytes([7; 16]), number: 0 };
+        write(&RealDisk, &layout, 3, &[(&source, SequenceRanges::from(5..9))]).unwrap();
+        let mut expected = Vec::from(*b"ICE-LST\n\x01\0\0\0\x01\0\0\0\x01\0\0\0a");
+        expected.extend([7; 16]);
+        expected.extend(*b"\x01\0\0\0\x05\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0");
+        let written = std::fs::read(layout.lost(3)).unwrap();
+        assert_eq!(written[..written.len() - 4], expected);
+        assert_eq!(layout.lost(3), data.path().join("manifests/000000000003.lost"));
+    }
+
     proptest! {
         #[test]
         fn what_is_lost_is_read_as_it_was_written(

@@ -146,7 +146,7 @@ fn plan_as_json(plan: &Plan, at: i64) -> Value {
         json
     };
     let actions: Vec<Value> = plan.actions.iter().map(action).collect();
-    let SnapshotPlan { keep, drop, waiting } = &plan.snapshots;
+    let SnapshotPlan { keep, drop, waiting, save: _ } = &plan.snapshots;
     let mut json = json!({ "at": display_seconds(at), "actions": actions, "drop_snapshots": drop });
     if let Some(need) = keep {
         json["keep_a_snapshot"] = json!(need.to_string());

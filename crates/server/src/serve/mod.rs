@@ -124,7 +124,7 @@ impl Tiers {
         let sealer = writer.sealer();
         let worker =
             Worker::new(Arc::clone(&catalog), stores.into_values(), &sealer, &config.data.dir, waiting)
-                .with_state(Box::new(SavedState::of(&config.data.dir)), config.journal());
+                .with_state(Box::new(SavedState::of(&config.data.dir, writer.live())), config.journal());
         Tiering::new(worker, Arc::clone(registry), config).start(writer.written_bytes())?;
         Ok(Self { catalog, registry: Arc::clone(registry), classes })
     }

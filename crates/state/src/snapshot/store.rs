@@ -1,5 +1,6 @@
 //! The directory of all snapshots.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
@@ -38,9 +39,6 @@ pub struct Saved {
     pub newest: SnapshotHead,
     /// About how many bytes the state has as one file.
     pub bytes: u64,
-    /// Whichever snapshot is damaged, if it is one alone, a start reads the log from this position at the latest: the end of the
-    /// chain before the newest one.
-    pub restart: u64,
 }
 
 /// What was loaded.
@@ -84,19 +82,26 @@ impl Snapshots {
         Ok((snapshots, faults))
     }
 
-    /// Loads the newest chain whose snapshots `fit` the log, as far as it is good. What is damaged is among the faults, and what is
-    /// older is used instead; without any good one there is nothing.
+    /// Loads the chain that goes furthest, of those whose snapshots `fit` the log, as far as it is good. What is damaged is among the
+    /// faults, and then what goes less far is used, of `others` too, which are asked for only then; without any good one there is
+    /// nothing.
     ///
     /// # Errors
     /// When the directory cannot be read.
     pub fn load(
         &self,
         fit: &dyn Fn(&SnapshotHead) -> bool,
+        others: &dyn Fn() -> Vec<Snapshot>,
     ) -> Result<(Option<Loaded>, Vec<SnapshotError>), SnapshotError> {
         let (mut snapshots, mut faults) = self.list()?;
         snapshots.retain(|snapshot| fit(snapshot.head()));
-        for full in snapshots.iter().filter(|snapshot| snapshot.head().kind == Kind::Full) {
-            let chain = chain_of(full, &snapshots);
+        if let (Some(chain), []) = (chains(&snapshots).first(), &faults[..])
+            && let Ok((loaded, None)) = load_chain(chain)
+        {
+            return Ok((Some(loaded), faults));
+        }
+        snapshots.extend(others().into_iter().filter(|snapshot| fit(snapshot.head())));
+        for chain in chains(&snapshots) {
             match load_chain(&chain) {
                 Ok((loaded, fault)) => {
                     faults.extend(fault);
@@ -158,12 +163,10 @@ impl Snapshots {
     /// When the directory cannot be read.
     pub fn saved(&self) -> Result<Option<Saved>, SnapshotError> {
         let (snapshots, _) = self.list_in(std::slice::from_ref(&self.dir))?;
-        let mut fulls = snapshots.iter().filter(|snapshot| snapshot.head().kind == Kind::Full);
-        let Some(full) = fulls.next() else { return Ok(None) };
-        let end = |full| chain_of(full, &snapshots).last().map(|end| end.head().clone());
-        let newest = end(full).expect("a chain begins with its full snapshot");
-        let restart = fulls.next().and_then(end).map_or(0, |end| end.point.position);
-        Ok(Some(Saved { newest, bytes: full.bytes(), restart }))
+        let full = snapshots.iter().find(|snapshot| snapshot.head().kind == Kind::Full);
+        let Some(full) = full else { return Ok(None) };
+        let chain = chain_of(full, &snapshots);
+        Ok(Some(Saved { newest: chain[chain.len() - 1].head().clone(), bytes: full.bytes() }))
     }
 
     /// Writes the state of the newest chain to a new file at `path`, as one full snapshot, and reads all of it back. `None`
@@ -285,6 +288,15 @@ fn file_name(head: &SnapshotHead) -> String {
         Kind::Delta { .. } => DELTA,
     };
     format!("{:020}.{kind}", head.point.block)
+}
+
+/// All chains, the one first that goes furthest.
+fn chains(snapshots: &[Snapshot]) -> Vec<Vec<&Snapshot>> {
+    let fulls = snapshots.iter().filter(|snapshot| snapshot.head().kind == Kind::Full);
+    let mut chains: Vec<_> = fulls.map(|full| chain_of(full, snapshots)).collect();
+    // Of those that go as far, the shorter one.
+    chains.sort_by_key(|chain| (Reverse(chain[chain.len() - 1].head().point.block), chain.len()));
+    chains
 }
 
 /// A full snapshot and the deltas that follow it.

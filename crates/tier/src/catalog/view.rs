@@ -241,7 +241,7 @@ impl View {
     pub fn explain(&self, segment: SegmentId) -> Result<Explanation, CatalogError> {
         let gone = self.tombstone(segment)?;
         let standing = match (self.segment(segment)?, &gone) {
-            (Some(entry), _) => live_in_words(&entry),
+            (Some(entry), _) => live_in_words(&entry) + &self.wait_in_words(&entry)?,
             (None, Some(gone)) => gone_in_words(gone),
             (None, None) => return Err(CatalogError::Unknown { segment, gone: false }),
         };
@@ -249,6 +249,15 @@ impl View {
         let decisions = self.history_of(segment)?.into_iter();
         let (pending, decisions) = decisions.partition(|decision| waiting.contains(&decision.number));
         Ok(Explanation { segment, standing, decisions, pending })
+    }
+
+    /// What the deletion of a segment waits for beside its time, in words.
+    fn wait_in_words(&self, entry: &Entry) -> Result<String, CatalogError> {
+        let (segment, kept) = (&entry.segment, self.snapshots()?);
+        let end = segment.positions.end;
+        let waits = segment.deletion.is_some() && kept.iter().all(|kept| kept.position < end);
+        let words = || format!("; its deletion waits for a snapshot up to position {end} or beyond");
+        Ok(if waits { words() } else { String::new() })
     }
 
     /// The holds that stand, by number.

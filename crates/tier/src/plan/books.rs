@@ -41,6 +41,8 @@ pub struct Books<'p> {
     pub(super) deleted_to: u64,
     /// Deletions that wait for a snapshot, by the last plan.
     pub(super) waiting: Option<Waiting>,
+    /// Whether anything waits until the state is saved, by the last plan.
+    pub(super) unsaved: bool,
     /// Items that were not looked at since they came or changed.
     fresh: Vec<u32>,
     /// Items by the instant, in coarse units, from which something about them may be due.
@@ -124,6 +126,7 @@ impl<'p> Books<'p> {
             kept: Vec::new(),
             deleted_to: 0,
             waiting: None,
+            unsaved: false,
             fresh: Vec::new(),
             due: BTreeMap::new(),
         }
@@ -270,9 +273,14 @@ impl<'p> Books<'p> {
                 false => self.look_again(number, next),
             }
         }
-        self.waiting = None;
+        (self.waiting, self.unsaved) = (None, false);
+        let saved = moment.saved.map_or(0, |saved| saved.position);
         for step in steps.extract_if(.., |step| step.task == Task::Await) {
-            Waiting::add(&mut self.waiting, &self.items[step.item as usize]);
+            let item = &self.items[step.item as usize];
+            self.unsaved |= item.end > saved;
+            if step.reason == Reason::UndoOver {
+                Waiting::add(&mut self.waiting, item);
+            }
         }
         let urgent = |reason: Reason| !reason.makes_room();
         steps.sort_by_key(|step| (urgent(step.reason), self.items[step.item as usize].id));

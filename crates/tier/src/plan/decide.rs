@@ -26,7 +26,7 @@ pub(super) enum Task {
     },
     Unmark,
     Delete,
-    /// It would be deleted, if its state were safe.
+    /// It, or its local copy, would go, if its state were safe.
     Await,
     Split,
 }
@@ -107,9 +107,11 @@ pub(super) fn item(books: &Books<'_>, number: u32, moment: &Moment, steps: &mut 
     let waits = wants.upload.is_some() || !trusted;
     if let Some(reason) = wants.drop_local.filter(|reason| !waits || reason.makes_room())
         && !item.copies.is_empty()
-        && moment.saved.is_none_or(|saved| item.end <= saved.restart)
     {
-        step(Task::DropLocal, reason);
+        // Unless room is to be made, a start is to find here what it has to fold.
+        let is_saved = moment.saved.is_none_or(|saved| item.end <= saved.position);
+        let task = if is_saved || reason.makes_room() { Task::DropLocal } else { Task::Await };
+        step(task, reason);
     }
     next.at
 }

@@ -13,8 +13,8 @@
 //!   and there is no copy yet, it is uploaded early.
 //! - It is marked at the age or size at which its policy deletes it, and deleted when the undo window is over and it is still
 //!   to be deleted. A policy that keeps it longer, or a hold, takes the mark away.
-//! - It is deleted only when a snapshot is kept that goes past it, so that the state of its devices outlives it; and neither it nor
-//!   its local copy goes while a start might have to fold it.
+//! - It is deleted only when a snapshot is kept that goes past it, so that the state of its devices outlives it. Its local copy stays
+//!   until the state is saved past it, unless room is to be made.
 //! - If its shares differ in what is due, it is split first; until then nothing of it is deleted.
 //! - What a hold freezes is not marked, deleted, split or moved out of a store. Its local copy may go.
 //! - While the clock is not trusted, nothing is marked, unmarked, deleted or split, and only first copies are made.

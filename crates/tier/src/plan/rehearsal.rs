@@ -237,11 +237,6 @@ impl<'p> Run<'p> {
             None => Err(NoSuchPolicy(data.policy.clone())),
         };
         let data = arrivals.data.iter().map(numbered).collect::<Result<_, _>>()?;
-        let mut moment = moment;
-        if let Some(saved) = &mut moment.saved {
-            // On paper the state is saved whenever something has come.
-            saved.restart = u64::MAX;
-        }
         let (manifests, an_hour) = (arrivals.manifests, u64::from(an_hour));
         Ok(Self { books, moment, manifests, data, an_hour, turns: 0, arrived: 0 })
     }

@@ -30,8 +30,6 @@ pub struct Saved {
     pub received: i64,
     /// About how many bytes it has as one file.
     pub bytes: u64,
-    /// Whichever snapshot on this disk is damaged, a start reads the log from here at the latest.
-    pub restart: u64,
     /// Whether there is a store for snapshots. Without one they are kept on this disk, and only where something is ever deleted.
     pub travels: bool,
 }
@@ -45,6 +43,8 @@ pub struct SnapshotPlan {
     pub drop: Vec<u64>,
     /// Deletions that are due and wait for a snapshot.
     pub waiting: Option<Waiting>,
+    /// Whether anything waits until the state is saved again.
+    pub save: bool,
 }
 
 /// Why a snapshot is to be kept.
@@ -90,7 +90,7 @@ impl Books<'_> {
     /// Whether the state of what is in an item outlives it.
     pub(super) fn outlives(&self, item: &Item, moment: &Moment) -> bool {
         let kept = self.kept.last().map_or(0, |newest| newest.position);
-        moment.saved.is_none_or(|saved| item.end <= kept.min(saved.restart))
+        moment.saved.is_none_or(|_| item.end <= kept)
     }
 
     /// What is to be done about snapshots, behind a plan for the same moment.
@@ -98,7 +98,7 @@ impl Books<'_> {
         let keep = moment.saved.and_then(|saved| self.need(&saved));
         let drop =
             if moment.saved.is_some() && moment.suspended.is_none() { self.superseded() } else { Vec::new() };
-        SnapshotPlan { keep, drop, waiting: self.waiting }
+        SnapshotPlan { keep, drop, waiting: self.waiting, save: self.unsaved }
     }
 
     fn need(&self, saved: &Saved) -> Option<Need> {
@@ -150,6 +150,9 @@ impl fmt::Display for Need {
 /// A line for each thing, if there is any.
 impl fmt::Display for SnapshotPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.save {
+            writeln!(f, "snapshots: the state is to be saved anew, something waits for that")?;
+        }
         if let Some(need) = &self.keep {
             writeln!(f, "snapshots: keep the newest one: {need}")?;
         }

@@ -21,6 +21,9 @@ pub trait State: Send {
     /// When the disk refuses.
     fn saved(&self) -> io::Result<Option<Saved>>;
 
+    /// Saves it again soon, since something waits for that.
+    fn want(&self);
+
     /// Writes what was saved last to a new file at `to`, durably, and reads it back.
     ///
     /// # Errors
@@ -118,6 +121,9 @@ impl Worker {
             round.wait(format!(
                 "to delete {segments} waits for a snapshot up to position {position} or beyond"
             ));
+        }
+        if let Some(keeping) = self.keeping.as_ref().filter(|_| plan.snapshots.save) {
+            keeping.state.want();
         }
         let Some(need) = plan.snapshots.keep else { return };
         match self.try_keep(round, &need.to_string()) {

@@ -18,5 +18,6 @@ mod proxy;
 #[path = "../stores/s3.rs"]
 mod s3;
 mod site;
+mod snapshots;
 mod splits;
 mod sweeps;

@@ -38,6 +38,22 @@ fn a_copy_that_was_not_read_back_is_caught() {
 }
 
 #[test]
+fn a_snapshot_that_was_not_read_back_is_caught() {
+    assert!(caught(Mutant::SnapshotNotCompared, || {
+        let (archive, _, open) = memory();
+        let mut site = Site::new(open);
+        site.write("alarm", "other", 1);
+        for request in archive.requests()..archive.requests() + 12 {
+            archive.plant(request, Fault::Truncated);
+        }
+        site.pass();
+        archive.heal();
+        site.settle();
+        site.check_snapshots();
+    }));
+}
+
+#[test]
 fn a_file_that_goes_too_early_is_caught() {
     assert!(caught(Mutant::FileBeforeDecision, || {
         let (archive, _, open) = memory();

@@ -73,6 +73,8 @@ pub(crate) struct Site {
     labels: Labels,
     pub(crate) free: u64,
     pub(crate) state: SavedState,
+    /// Snapshots are kept in the data directory.
+    pub(crate) keeps_here: bool,
 }
 
 /// The state of all devices, as far as the worker has to do with it: saved whenever a block is written.
@@ -86,7 +88,7 @@ pub(crate) struct SavedState {
 impl SavedState {
     /// What is before `block` and `position` is saved.
     pub(crate) fn set(&self, block: u64, position: u64, received: i64) {
-        let saved = Saved { position, received, bytes: self.bytes, restart: position, travels: false };
+        let saved = Saved { position, received, bytes: self.bytes, travels: false };
         *self.saved.lock().unwrap() = Some((saved, block));
     }
 
@@ -99,6 +101,8 @@ impl State for SavedState {
     fn saved(&self) -> io::Result<Option<Saved>> {
         Ok(self.get())
     }
+
+    fn want(&self) {}
 
     fn save(&self, to: &Path) -> io::Result<SavedFile> {
         let (Saved { position, received, .. }, block) = self.saved.lock().unwrap().unwrap();
@@ -139,6 +143,7 @@ impl Site {
             labels: Labels::new(),
             free: 1 << 40,
             state: SavedState { bytes: 1_000, ..SavedState::default() },
+            keeps_here: false,
         };
         site.restart();
         if site.catalog().view().unwrap().policies().unwrap().is_none() {
@@ -160,15 +165,20 @@ impl Site {
         let (appender, committer, recovery) = opened.unwrap();
         self.state.set(appender.block(), appender.position(), recovery.received);
         let sealer = committer.sealer();
+        let keep_in = Some(self.stores[0].name()).filter(|_| !self.keeps_here);
         let worker =
             Worker::new(Arc::clone(&catalog), self.stores.clone(), &sealer, &self.data, waiting.clone())
-                .with_state(Box::new(self.state.clone()), Some(self.stores[0].name()));
+                .with_state(Box::new(self.state.clone()), keep_in);
         self.running = Some(Running { appender, committer, catalog, worker, waiting });
     }
 
     /// Lets go of everything, so that another process may have it.
     pub(crate) fn close(&mut self) {
         self.running = None;
+    }
+
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
     }
 
     pub(crate) fn catalog(&self) -> &Catalog {

@@ -119,7 +119,8 @@ impl Folding {
     fn is_due(&self) -> bool {
         let (position, when) = self.cut;
         let is_due = self.point.position - position >= self.options.every_events
-            || when.elapsed() >= self.options.every;
+            || when.elapsed() >= self.options.every
+            || self.live.is_wanted();
         is_due && self.writer.as_ref().is_some_and(SnapshotWriter::is_free) && self.is_behind()
     }
 
@@ -138,6 +139,7 @@ impl Folding {
             }
             fleet.cut();
         });
+        self.live.have_begun();
         self.cut = (self.point.position, Instant::now());
         self.capturing =
             Some(ToWrite { all, point: self.point, received: self.received, devices: Vec::new() });

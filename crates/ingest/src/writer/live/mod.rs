@@ -8,6 +8,7 @@ mod folding;
 mod opening;
 mod writing;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,11 +38,13 @@ impl Default for SnapshotOptions {
 #[derive(Debug, Clone)]
 pub struct LiveState {
     fleet: Arc<Mutex<Fleet>>,
+    /// A snapshot is wanted before it is due.
+    wanted: Arc<AtomicBool>,
 }
 
 impl LiveState {
     fn new(fleet: Fleet) -> Self {
-        Self { fleet: Arc::new(Mutex::new(fleet)) }
+        Self { fleet: Arc::new(Mutex::new(fleet)), wanted: Arc::default() }
     }
 
     /// The state of a device; `None` if the log says nothing of it. It stays as it is while events go on coming.
@@ -57,6 +60,19 @@ impl LiveState {
             let part = fleet.devices().skip(from).take(count);
             part.map(|(name, state)| (name.clone(), Arc::clone(state))).collect()
         })
+    }
+
+    /// Has a snapshot written soon, if anything has changed since the last one.
+    pub fn save_soon(&self) {
+        self.wanted.store(true, Ordering::Release);
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Acquire)
+    }
+
+    fn have_begun(&self) {
+        self.wanted.store(false, Ordering::Release);
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut Fleet) -> T) -> T {

@@ -1,5 +1,6 @@
 //! The state at the start.
 
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -7,7 +8,7 @@ use std::thread;
 
 use icecore_log::{
     AbsentSegment, Committer, Disk, LogError, LogReader, OnAbsent, OnDamage, Options, Record, Recovery, Scan,
-    Source,
+    Source, StoredBatch,
 };
 use icecore_state::snapshot::{Loaded, SnapshotHead, Snapshots};
 use icecore_state::{Fleet, Ledger};
@@ -15,10 +16,13 @@ use icecore_wire::{Batch, Schema};
 
 use crate::writer::{Core, ReadElsewhere, StartError};
 
-/// Batches that are handed from the thread that reads to the one that folds at once.
+/// Batches that are handed from one thread to the next at once, at most.
 const BATCHES_AT_ONCE: usize = 256;
 
-/// Such hand-overs that may wait.
+/// And about as many bytes of them.
+const BYTES_AT_ONCE: usize = 1 << 20;
+
+/// Such hand-overs that may wait before each thread.
 const WAITING: usize = 4;
 
 /// The log and the state, ready for more.
@@ -52,7 +56,8 @@ pub(in crate::writer) fn open(
         for file in snapshots.set_aside(&|head| !fits(head))? {
             tracing::warn!(file = %file.display(), "a snapshot is not of this log, and was set aside");
         }
-        snapshots.load(&fits)?
+        snapshots
+            .load(&fits, &|| elsewhere.as_ref().map_or_else(Vec::new, |elsewhere| (elsewhere.snapshots)()))?
     };
     for fault in &faults {
         tracing::error!(%fault, "a snapshot is passed over for what is older");
@@ -69,7 +74,7 @@ pub(in crate::writer) fn open(
     if from < recovery.position {
         let reader = LogReader::open(Arc::clone(disk), data)?;
         let reader = match elsewhere {
-            Some(ReadElsewhere(elsewhere)) => reader.with_elsewhere(elsewhere),
+            Some(elsewhere) => reader.with_elsewhere(elsewhere.segments),
             None => reader,
         };
         folded = fold_tail(&mut fleet, &reader, from..recovery.position)?;
@@ -122,31 +127,65 @@ struct Folded {
     is_whole: bool,
 }
 
-/// Folds the events at these positions, which one thread reads and another takes in.
+/// Folds the events at these positions. One thread reads, several decode by turns, and this one takes in what they have decoded, in the
+/// order in which it was read.
 fn fold_tail(
     fleet: &mut Fleet,
     reader: &LogReader,
     positions: std::ops::Range<u64>,
 ) -> Result<Folded, LogError> {
-    let (send, receive) = sync_channel::<Vec<(Arc<Source>, i64, Batch)>>(WAITING);
+    let decoders = thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {
-        // The sender goes with its thread, so that the other end hears when there is no more.
-        let reading = scope.spawn(move || read(reader, positions, |batches| send.send(batches).is_ok()));
+        let (mut to_decode, mut decoded) = (Vec::new(), Vec::new());
+        for _ in 0..decoders {
+            let (send, work) = sync_channel::<Vec<StoredBatch>>(WAITING);
+            let (done, receive) = sync_channel::<Vec<Decoded>>(WAITING);
+            let decode = |batches: Vec<StoredBatch>| batches.into_iter().filter_map(decode).collect();
+            scope.spawn(move || work.into_iter().try_for_each(|batches| done.send(decode(batches))));
+            to_decode.push(send);
+            decoded.push(receive);
+        }
+        // What is sent goes with its thread, so that the other ends hear when there is no more.
+        let reading = scope.spawn(move || {
+            let mut turns = to_decode.iter().cycle();
+            read(reader, positions, |batches| turns.next().is_some_and(|turn| turn.send(batches).is_ok()))
+        });
         let mut events = 0;
-        for (source, received, batch) in receive.into_iter().flatten() {
-            events += u64::from(batch.count());
-            fleet.fold(&source, received, &batch);
+        for turn in decoded.iter().cycle() {
+            let Ok(batches) = turn.recv() else { break };
+            for Decoded { source, received, batch } in batches {
+                events += u64::from(batch.count());
+                fleet.fold(&source, received, &batch);
+            }
         }
         let is_whole = reading.join().expect("reading does not panic")?;
         Ok(Folded { events, is_whole })
     })
 }
 
+/// A batch, ready to be folded.
+struct Decoded {
+    source: Arc<Source>,
+    received: i64,
+    batch: Batch,
+}
+
+fn decode(stored: StoredBatch) -> Option<Decoded> {
+    let StoredBatch { source, received, position, payload, schema, .. } = stored;
+    match Batch::validate(payload, schema) {
+        Ok(batch) => Some(Decoded { source, received, batch }),
+        Err(error) => {
+            tracing::error!(position, %error, "the state lacks the events of a batch that cannot be read");
+            None
+        }
+    }
+}
+
 /// Reads batches and hands them over until nobody takes them; tells whether every segment that there is could be read.
 fn read(
     reader: &LogReader,
     positions: std::ops::Range<u64>,
-    mut hand_over: impl FnMut(Vec<(Arc<Source>, i64, Batch)>) -> bool,
+    mut hand_over: impl FnMut(Vec<StoredBatch>) -> bool,
 ) -> Result<bool, LogError> {
     let scan = Scan {
         positions: Some(positions),
@@ -157,18 +196,17 @@ fn read(
     };
     let mut records = reader.scan(scan);
     let mut is_whole = true;
-    let mut batches = Vec::with_capacity(BATCHES_AT_ONCE);
+    let (mut batches, mut bytes) = (Vec::new(), 0);
     while let Some(record) = records.next().transpose()? {
         is_whole &= records.take_absent().iter().all(is_gone);
         let Record::Batch(stored) = record else { continue };
-        match Batch::validate(stored.payload, stored.schema) {
-            Ok(batch) => batches.push((stored.source, stored.received, batch)),
-            Err(error) => {
-                tracing::error!(position = stored.position, %error, "the state lacks the events of a batch that cannot be read");
+        bytes += stored.payload.len();
+        batches.push(stored);
+        if batches.len() == BATCHES_AT_ONCE || bytes >= BYTES_AT_ONCE {
+            bytes = 0;
+            if !hand_over(std::mem::take(&mut batches)) {
+                return Ok(is_whole);
             }
-        }
-        if batches.len() == BATCHES_AT_ONCE && !hand_over(std::mem::take(&mut batches)) {
-            return Ok(is_whole);
         }
     }
     is_whole &= records.take_absent().iter().all(is_gone);

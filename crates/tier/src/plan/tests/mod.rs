@@ -4,5 +4,6 @@ mod clocks;
 mod fixtures;
 mod properties;
 mod rehearsals;
+mod snapshots;
 mod stages;
 mod world;
