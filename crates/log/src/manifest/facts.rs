@@ -107,7 +107,9 @@ impl SealedFacts {
                 tell(&Fact::Schema { source, schema: &self.schemas[*schema as usize] });
                 told += 1;
             }
-            for sequences in stored {
+            // Of what is lost there are no sequences; its epoch is known all the same, and keeps its number.
+            let nothing = (stored.is_empty() && !received.is_empty()).then_some(0..0);
+            for sequences in stored.iter().chain(nothing) {
                 tell(&Fact::Sealed { source, sequences, received: received.clone() });
                 told += 1;
             }

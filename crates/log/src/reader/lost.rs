@@ -1,5 +1,6 @@
 //! Sealed segments that are lost: what was in them counts as missing from then on.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use icecore_wire::SequenceRanges;
@@ -8,6 +9,7 @@ use super::LogReader;
 use crate::error::LogError;
 use crate::manifest::{self, SealedPart};
 use crate::record::Source;
+use crate::sealed::SealedEntry;
 use crate::sealed_store::SealedStore;
 use crate::segment_id::SegmentId;
 
@@ -59,20 +61,18 @@ impl LogReader {
         let SealedStore { disk, layout, .. } = &self.store;
         let facts = manifest::read_facts(&**disk, layout, part.manifest.number)?;
         let mut left = facts.into_stored();
+        let sources = left.iter().enumerate();
+        let at: HashMap<_, _> =
+            sources.map(|(at, (source, _))| ((source.device.clone(), source.epoch), at)).collect();
         for segment in part.segments.iter().filter(|segment| !is_lost(segment.id)) {
             let open = match self.store.open_for_lookup(segment) {
                 Err(LogError::Forgotten { .. } | LogError::Absent { .. }) => return Ok(None),
                 open => open?,
             };
             for entry in open.entries() {
-                let entry = entry?;
-                let batch =
-                    entry.batch.first_sequence..entry.batch.first_sequence + u64::from(entry.batch.count);
-                let same = |source: &Source| {
-                    source.device == entry.source.device && source.epoch == entry.source.epoch
-                };
-                if let Some((_, ranges)) = left.iter_mut().find(|(source, _)| same(source)) {
-                    ranges.remove(batch);
+                let SealedEntry { source, batch, .. } = entry?;
+                if let Some(at) = at.get(&(source.device.clone(), source.epoch)) {
+                    left[*at].1.remove(batch.first_sequence..batch.first_sequence + u64::from(batch.count));
                 }
             }
         }

@@ -13,6 +13,8 @@ mod histories;
 #[cfg(test)]
 mod interrupted_seals;
 #[cfg(test)]
+mod lost;
+#[cfg(test)]
 mod points;
 #[cfg(test)]
 mod sealing;

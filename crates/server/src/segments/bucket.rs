@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use icecore_log::{Child, LogError, LogReader, RealDisk, SegmentId};
+use icecore_state::snapshot::Snapshot;
 use icecore_tier::catalog::What;
 use icecore_tier::journal::{Audit, StoreBucket};
+use icecore_tier::snapshot::{self, KeptSnapshot};
 use icecore_tier::store::{Listed, Store, Waiting};
 
 use super::hex;
@@ -49,6 +52,9 @@ pub(super) fn verify(store: &Store, args: &VerifyArgs, out: &mut impl Write) -> 
     for id in expected.copied.difference(&there).filter(|id| wanted(id)) {
         tally.bad(out, &format!("segments/{id}.ice: the object is gone, and no policy deleted it"))?;
     }
+    if args.id.is_none() {
+        verify_snapshots(store, &waiting, &expected, &mut tally, out)?;
+    }
     tally.deleted = expected.deleted.iter().filter(|id| wanted(id)).count() as u64;
     if let Some(id) = args.id {
         ensure!(tally.bad > 0 || tally.deleted + tally.whole > 0, "segment {id} is not in this store");
@@ -57,6 +63,41 @@ pub(super) fn verify(store: &Store, args: &VerifyArgs, out: &mut impl Write) -> 
         writeln!(out, "objects that are gone are not noticed: {blind}")?;
     }
     tally.finish(out)
+}
+
+/// Verifies the snapshots that are kept in the store: those that the journal knows by their hashes, others by what they say themselves.
+fn verify_snapshots(
+    store: &Store,
+    waiting: &Waiting,
+    expected: &Expected,
+    tally: &mut Tally,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let mut there = BTreeMap::new();
+    waiting.wait(store.list("snapshots", |object| {
+        there.extend(snapshot::parse_object(&object.path).map(|block| (block, object)));
+    }))?;
+    for (block, object) in &there {
+        let whole = match expected.kept.get(block) {
+            Some(kept) => {
+                let found = waiting.wait(store.read_back(&object.path))?;
+                (found.hash == kept.hash).then_some(()).ok_or("it is not what was put there".to_owned())
+            }
+            None => {
+                let file = waiting.open(store, &object.path, [0; 32], object.bytes);
+                let open = Snapshot::read(Arc::new(file), Path::new(&object.path));
+                open.and_then(|snapshot| snapshot.verify()).map_err(|error| error.to_string())
+            }
+        };
+        match whole {
+            Ok(()) => tally.whole += 1,
+            Err(what) => tally.bad(out, &format!("{}: {what}", object.path))?,
+        }
+    }
+    for kept in expected.kept.values().filter(|kept| !there.contains_key(&kept.block)) {
+        tally.bad(out, &format!("{}: the object is gone, and was kept", kept.object()))?;
+    }
+    Ok(())
 }
 
 /// Damage to an object.
@@ -90,6 +131,8 @@ struct Expected {
     copied: BTreeSet<SegmentId>,
     /// Segments that a policy deleted.
     deleted: BTreeSet<SegmentId>,
+    /// Snapshots that the journal knows of, by their blocks.
+    kept: BTreeMap<u64, KeptSnapshot>,
     /// What is wrong with manifests and journal.
     faults: Vec<String>,
     /// Why `copied` cannot be told.
@@ -108,6 +151,7 @@ impl Expected {
             .iter()
             .filter_map(|decision| match &decision.what {
                 What::Copied { store, .. } => Some(store.as_str()),
+                What::SnapshotKept { snapshot } => snapshot.store.as_deref(),
                 _ => None,
             })
             .collect();
@@ -159,6 +203,10 @@ impl Expected {
                 self.copied.remove(segment);
                 self.deleted.insert(*segment);
             }
+            What::SnapshotKept { snapshot } if name.is_some() && snapshot.store.as_deref() == name => {
+                self.kept.insert(snapshot.block, snapshot.clone());
+            }
+            What::SnapshotDropped { block } | What::SnapshotLost { block } => _ = self.kept.remove(block),
             What::Registered { from, .. } => from.iter().for_each(|segment| _ = self.copied.remove(segment)),
             What::Void { segment: Some(segment), .. } => _ = self.deleted.remove(segment),
             _ => {}

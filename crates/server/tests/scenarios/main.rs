@@ -26,6 +26,7 @@ mod held;
 mod interrupted_send;
 mod lost_machine;
 mod many_devices;
+mod new_machine;
 mod resend;
 mod retention;
 mod revocation;
