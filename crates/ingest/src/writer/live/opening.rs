@@ -50,15 +50,9 @@ pub(in crate::writer) fn open(
     now: i64,
 ) -> Result<Opened, StartError> {
     let snapshots = Snapshots::new(Arc::clone(disk), data);
-    let (loaded, faults) = {
-        let fits = fits(disk, data);
-        // What goes on where this log does not would be taken for the newest from here on.
-        for file in snapshots.set_aside(&|head| !fits(head))? {
-            tracing::warn!(file = %file.display(), "a snapshot is not of this log, and was set aside");
-        }
-        snapshots
-            .load(&fits, &|| elsewhere.as_ref().map_or_else(Vec::new, |elsewhere| (elsewhere.snapshots)()))?
-    };
+    let judge = judge(disk, data);
+    let others = || elsewhere.as_ref().map_or_else(Vec::new, |elsewhere| (elsewhere.snapshots)());
+    let (loaded, faults) = snapshots.load(&|head| judge(head) == Some(true), &others)?;
     for fault in &faults {
         tracing::error!(%fault, "a snapshot is passed over for what is older");
     }
@@ -69,6 +63,10 @@ pub(in crate::writer) fn open(
     let schemas = schemas_of(&fleet);
     let (core, committer, recovery) =
         Core::open_behind(Ledger::of(&fleet), &schemas, Arc::clone(disk), data, options, now)?;
+    // What goes on where this log does not would be taken for the newest from here on.
+    for file in snapshots.set_aside(&|head| judge(head) == Some(false))? {
+        tracing::warn!(file = %file.display(), "a snapshot is not of this log, and was set aside");
+    }
     let from = head.as_ref().map_or(0, |head| head.point.position);
     let mut folded = Folded { events: 0, is_whole: true };
     if from < recovery.position {
@@ -94,16 +92,16 @@ pub(in crate::writer) fn open(
     Ok(Opened { core, committer, recovery, fleet, snapshots, base, unsaved, is_whole })
 }
 
-/// Whether a snapshot is one of the log in `data`: of what the log still says the same of.
-fn fits(disk: &Arc<dyn Disk>, data: &Path) -> impl Fn(&SnapshotHead) -> bool {
+/// Tells whether a snapshot is one of the log in `data`: of what the log still says the same of. `None` where the log cannot be read,
+/// which is for its opening to report.
+fn judge(disk: &Arc<dyn Disk>, data: &Path) -> impl Fn(&SnapshotHead) -> Option<bool> {
     let reader = LogReader::open(Arc::clone(disk), data);
     move |head| {
-        // A log that cannot be read is for the opening to report.
-        let Ok(reader) = &reader else { return true };
-        reader.log() == Some(head.log)
-            && head.point.position <= reader.positions().end
-            && head.point.block <= reader.next_block()
-            && matches!(reader.chain_before(head.point.block), Ok(chain) if chain.is_none_or(|chain| chain == head.point.chain))
+        let reader = reader.as_ref().ok()?;
+        let reaches =
+            head.point.position <= reader.positions().end && head.point.block <= reader.next_block();
+        let chain = reader.chain_before(head.point.block).ok()?;
+        Some(reader.log() == Some(head.log) && reaches && chain.is_none_or(|chain| chain == head.point.chain))
     }
 }
 
