@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use icecore_log::{Disk, Fact, LogReader, LostEvents, Scan, Sealing, SegmentId, SimDisk, forget_tail};
+use icecore_log::disk::SimDisk;
+use icecore_log::{Disk, Fact, LogReader, LostEvents, Scan, Sealing, SegmentId, forget_tail};
 
 use crate::support::{Log, batch, fill, four_sources, schema, seal};
 
