@@ -178,7 +178,7 @@ fn anew(site: &Site, cold: &Cold, name: &str) -> (Site, String) {
 
 /// The states of all devices as a server that has stopped saved them.
 fn state(data: &Path) -> BTreeMap<String, Arc<DeviceState>> {
-    let (loaded, faults) = Snapshots::new(Arc::new(RealDisk), data).load(&|_| true, &Vec::new).unwrap();
+    let (loaded, faults) = Snapshots::new(Arc::new(RealDisk), data).load(&|_| true).unwrap();
     assert!(faults.is_empty(), "{faults:?}");
     let Loaded { fleet, .. } = loaded.unwrap();
     fleet.devices().map(|(name, state)| (name.as_str().to_owned(), Arc::clone(state))).collect()

@@ -83,12 +83,22 @@ impl Snapshots {
     }
 
     /// Loads the chain that goes furthest, of those whose snapshots `fit` the log, as far as it is good. What is damaged is among the
-    /// faults, and then what goes less far is used, of `others` too, which are asked for only then; without any good one there is
-    /// nothing.
+    /// faults, and then what goes less far is used; without any good one there is nothing.
     ///
     /// # Errors
     /// When the directory cannot be read.
     pub fn load(
+        &self,
+        fit: &dyn Fn(&SnapshotHead) -> bool,
+    ) -> Result<(Option<Loaded>, Vec<SnapshotError>), SnapshotError> {
+        self.load_or(fit, &Vec::new)
+    }
+
+    /// The same, of `others` too where those here are damaged or there are none: they are asked for only then.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn load_or(
         &self,
         fit: &dyn Fn(&SnapshotHead) -> bool,
         others: &dyn Fn() -> Vec<Snapshot>,

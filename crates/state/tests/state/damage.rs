@@ -18,7 +18,7 @@ fn whatever_bit_is_flipped_the_state_is_one_that_was() {
         let bits = 8 * bench.disk.files().iter().find(|(path, _)| path == file).unwrap().1;
         for bit in (0..bits).step_by(61) {
             bench.disk.flip_bit(file, bit);
-            let (loaded, faults) = bench.snapshots.load(&|_| true, &Vec::new).unwrap();
+            let (loaded, faults) = bench.snapshots.load(&|_| true).unwrap();
             // Only the padding between pages may go unnoticed.
             let found = loaded.map(|loaded| shown(&loaded.fleet));
             let expected =
@@ -46,7 +46,7 @@ fn a_damaged_chain_is_passed_over_for_the_one_before() {
         snapshots.iter().filter(|snapshot| snapshot.head().point.block <= full.head().point.block);
     assert!(chain_before.count() >= 2);
     bench.disk.flip_bit(full.path(), 8 * 200);
-    let (loaded, faults) = bench.snapshots.load(&|_| true, &Vec::new).unwrap();
+    let (loaded, faults) = bench.snapshots.load(&|_| true).unwrap();
     assert_eq!(faults.len(), 1, "{faults:?}");
     assert_eq!(shown(&loaded.unwrap().fleet), shown(&bench.fleet), "the deltas of the chain before go on");
 }

@@ -54,7 +54,7 @@ fn version_1_is_written_and_read_as_it_was() {
         }
         assert!(fs::read(&file).unwrap() == bytes, "{} is written otherwise", file.display());
     }
-    let (loaded, faults) = Snapshots::new(Arc::new(RealDisk), &golden()).load(&|_| true, &Vec::new).unwrap();
+    let (loaded, faults) = Snapshots::new(Arc::new(RealDisk), &golden()).load(&|_| true).unwrap();
     assert!(faults.is_empty(), "{faults:?}");
     let found = shown(&loaded.unwrap().fleet).join("\n") + "\n";
     let states = golden().join("states.txt");

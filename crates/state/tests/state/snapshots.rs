@@ -48,7 +48,7 @@ impl Bench {
     }
 
     pub(crate) fn load(&self) -> Loaded {
-        let (loaded, faults) = self.snapshots.load(&|_| true, &Vec::new).unwrap();
+        let (loaded, faults) = self.snapshots.load(&|_| true).unwrap();
         assert!(faults.is_empty(), "{faults:?}");
         loaded.unwrap()
     }

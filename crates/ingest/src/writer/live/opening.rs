@@ -52,7 +52,7 @@ pub(in crate::writer) fn open(
     let snapshots = Snapshots::new(Arc::clone(disk), data);
     let judge = judge(disk, data);
     let others = || elsewhere.as_ref().map_or_else(Vec::new, |elsewhere| (elsewhere.snapshots)());
-    let (loaded, faults) = snapshots.load(&|head| judge(head) == Some(true), &others)?;
+    let (loaded, faults) = snapshots.load_or(&|head| judge(head) == Some(true), &others)?;
     for fault in &faults {
         tracing::error!(%fault, "a snapshot is passed over for what is older");
     }
