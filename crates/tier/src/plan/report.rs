@@ -8,7 +8,6 @@ use crate::instant;
 
 use super::action::{Destination, Kind, Plan};
 use super::rehearsal::{Costs, Day, Rehearsal};
-use super::snapshots::SnapshotPlan;
 use super::upkeep::Upkeep;
 
 /// What is done, in the order of a segment's life.
@@ -46,8 +45,8 @@ impl fmt::Display for Plan {
                 lines.entry((&action.policy, Line::from(&action.kind))).or_insert((&action.kind, 0, 0));
             (line.1, line.2) = (line.1 + 1, line.2 + action.bytes);
         }
-        if lines.is_empty() && self.snapshots == SnapshotPlan::default() {
-            return writeln!(f, "nothing to do");
+        if lines.is_empty() && self.snapshots.waiting.is_none() {
+            writeln!(f, "nothing to do")?;
         }
         let lines = lines.into_iter().map(|((policy, _), (kind, segments, bytes))| {
             vec![format!("{policy}: {kind}"), counted(segments, "segment"), size(bytes)]
