@@ -25,6 +25,9 @@ pub struct LostEvents {
     pub unknown: u64,
 }
 
+/// Which sequences of which epochs there are.
+type Held = Vec<(Arc<Source>, SequenceRanges)>;
+
 impl LogReader {
     /// Puts on record what was in the sealed segments for which `is_lost` holds: it does not count as stored any more, and devices that
     /// have it send it again. Of the other segments a file or a tail has to be here. What was on record before, and is not lost any
@@ -57,7 +60,7 @@ impl LogReader {
         &self,
         part: &SealedPart,
         is_lost: &dyn Fn(SegmentId) -> bool,
-    ) -> Result<Option<Vec<(Arc<Source>, SequenceRanges)>>, LogError> {
+    ) -> Result<Option<Held>, LogError> {
         let SealedStore { disk, layout, .. } = &self.store;
         let facts = manifest::read_facts(&**disk, layout, part.manifest.number)?;
         let mut left = facts.into_stored();
