@@ -7,6 +7,7 @@ mod golden;
 mod history;
 mod oracle;
 mod pages;
+mod saved;
 mod snapshots;
 mod statistics;
 

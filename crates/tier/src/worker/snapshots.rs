@@ -272,13 +272,20 @@ impl Worker {
         Ok(())
     }
 
-    fn lose(&self, round: &Round<'_>, snapshot: &KeptSnapshot, found: Option<u64>) -> Result<(), Trouble> {
+    fn lose(
+        &self,
+        round: &mut Round<'_>,
+        snapshot: &KeptSnapshot,
+        found: Option<u64>,
+    ) -> Result<(), Trouble> {
         let reason = match found {
             Some(bytes) => format!("it has {bytes} bytes now, and had {}", snapshot.bytes),
             None => "it is gone".to_owned(),
         };
         tracing::warn!(snapshot = snapshot.block, reason, "a kept snapshot does not count any more");
-        Ok(self.catalog.snapshot_lost(snapshot.block, &round.because(&reason))?)
+        self.catalog.snapshot_lost(snapshot.block, &round.because(&reason))?;
+        round.pass.dropped_snapshots += 1; // so that the next pass looks at once whether another one is needed
+        Ok(())
     }
 }
 
