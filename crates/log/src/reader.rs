@@ -4,6 +4,7 @@ mod follow;
 mod lost;
 mod part;
 mod records;
+mod scan;
 mod terms;
 mod verify;
 
@@ -18,6 +19,7 @@ use std::time::Duration;
 use icecore_wire::{DeviceName, Schema};
 
 use crate::block::BlockReader;
+use crate::committer::LogPoint;
 use crate::directory::DirectoryFile;
 use crate::disk::Disk;
 use crate::error::{Damage, LogError};
@@ -32,7 +34,7 @@ use crate::watermark::Watermark;
 
 pub use follow::{Followed, Follower};
 pub use lost::LostEvents;
-pub use records::Records;
+pub use records::{Reads, Records};
 
 /// How often, and with which pauses, a reader looks for the watermark of a writer that is only just starting.
 const WATERMARK_TRIES: usize = 50;
@@ -85,6 +87,9 @@ pub struct Scan<'a> {
     /// Leaves out the batches of which it is known without reading them that they have no events at these event times,
     /// nanoseconds since the Unix epoch; others may remain.
     pub times: Option<RangeInclusive<i64>>,
+    /// Only what was received by this time, nanoseconds since the Unix epoch. Received times never step back, so nothing behind it is
+    /// read.
+    pub known_at: Option<i64>,
     /// What to do about damage.
     pub on_damage: OnDamage,
     /// What to do about sealed segments that are not here.
@@ -96,6 +101,7 @@ impl fmt::Debug for Scan<'_> {
         f.debug_struct("Scan")
             .field("positions", &self.positions)
             .field("times", &self.times)
+            .field("known_at", &self.known_at)
             .field("on_damage", &self.on_damage)
             .field("on_absent", &self.on_absent)
             .finish()
@@ -213,7 +219,7 @@ impl LogReader {
         self.end.block
     }
 
-    /// The log's hash chain before a block: what [`LogPoint::chain`](crate::LogPoint::chain) is there. `None` where it cannot be
+    /// The log's hash chain before a block: what [`LogPoint::chain`] is there. `None` where it cannot be
     /// told any more: because the block was sealed, is damaged or beyond the end, or because a recovery has written the block before
     /// it again, which then has the nonce of another segment and so another hash.
     pub fn chain_before(&self, block: u64) -> Result<Option<[u8; 32]>, LogError> {
@@ -240,6 +246,18 @@ impl LogReader {
             }
         }
         Ok(walk.at.chain)
+    }
+
+    /// Whether the view goes through a place that a log of this id once had, as far as that can be told: [`LogReader::chain_before`]
+    /// says of what it cannot.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn passes(&self, log: &[u8; 16], point: &LogPoint) -> Result<bool, LogError> {
+        if self.log() != Some(*log) || point.position > self.positions().end {
+            return Ok(false);
+        }
+        Ok(self.chain_before(point.block)?.is_none_or(|chain| chain == point.chain))
     }
 
     /// The id of the log; `None` of an empty directory.

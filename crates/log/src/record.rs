@@ -103,6 +103,16 @@ impl Record {
         }
     }
 
+    /// When its block was cut, in nanoseconds since the Unix epoch.
+    #[must_use]
+    pub fn received(&self) -> i64 {
+        match self {
+            Self::Batch(batch) => batch.received,
+            Self::Refused(refused) => refused.received,
+            Self::Dropped(dropped) => dropped.received,
+        }
+    }
+
     /// What it says without its events.
     #[must_use]
     pub fn fact(&self) -> Fact<'_> {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use super::{AbsentSegment, LogReader, OnAbsent, OnDamage, Point, Scan, Segments}
 use crate::block::{Announced, BlockReader, DecodedBlock};
 use crate::directory::DirectoryFile;
 use crate::error::{Damage, LogError};
-use crate::manifest::{self, Child, CurrentSegment, SealedPart};
-use crate::record::{Record, Source};
-use crate::sealed::{InLogOrder, RowQuery};
+use crate::manifest::{self, CurrentSegment, SealedPart};
+use crate::record::Record;
+use crate::sealed::InLogOrder;
 use crate::sealed_store::SealedStore;
 use crate::segment_id::SegmentId;
 use crate::walk::{Step, Walk};
@@ -39,7 +39,19 @@ pub struct Records<'a> {
     pending: VecDeque<Damage>,
     passed: Vec<Damage>,
     absent: Vec<AbsentSegment>,
+    reads: Reads,
+    /// What comes now was received later than is wanted.
+    past: bool,
     ended: bool,
+}
+
+/// What was read for records, beyond manifests and directories.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// Blocks of hot segments.
+    pub blocks: u64,
+    /// Sealed segments that were opened.
+    pub segments: Vec<SegmentId>,
 }
 
 /// What is being read.
@@ -94,6 +106,8 @@ impl<'a> Records<'a> {
             pending: reader.segments.damage.iter().cloned().collect(),
             passed: Vec::new(),
             absent: Vec::new(),
+            reads: Reads::default(),
+            past: false,
             ended: false,
         }
     }
@@ -102,6 +116,12 @@ impl<'a> Records<'a> {
     #[must_use]
     pub fn damage(&self) -> &[Damage] {
         &self.passed
+    }
+
+    /// What was read so far.
+    #[must_use]
+    pub fn reads(&self) -> &Reads {
+        &self.reads
     }
 
     /// The sealed segments passed over since this was called last.
@@ -132,6 +152,7 @@ impl<'a> Records<'a> {
                 continue;
             }
             let found = match self.current {
+                _ if self.past => return Ok(None),
                 None => {
                     if !self.open_segment()? {
                         return Ok(None);
@@ -199,6 +220,11 @@ impl<'a> Records<'a> {
     /// Opens the next segment that may hold something wanted; `false` if there is none.
     fn open_segment(&mut self) -> Result<bool, LogError> {
         if let Some(part) = self.segments.sealed.get(self.part).cloned() {
+            let before = self.part.checked_sub(1).map(|before| &self.segments.sealed[before]);
+            if before.is_some_and(|before| self.scan.is_past(before.manifest.received)) {
+                self.past = true;
+                return Ok(true);
+            }
             self.part += 1;
             self.open_part(&part)?;
             return Ok(true);
@@ -304,6 +330,7 @@ impl<'a> Records<'a> {
                 continue;
             }
             let open = self.reader.store.open(segment);
+            self.reads.segments.extend(open.is_ok().then_some(*id));
             match open.and_then(|open| open.in_log_order(&self.scan.rows_at(positions))) {
                 Ok(batches) => segments.push(batches),
                 Err(LogError::Damaged(mut damage)) => {
@@ -365,6 +392,11 @@ impl<'a> Records<'a> {
                     self.next.pass(&current.walk);
                     return Ok(());
                 }
+                if self.scan.is_past(header.received) {
+                    self.past = true;
+                    return Ok(());
+                }
+                self.reads.blocks += 1;
                 current.walk.read_block(&mut self.blocks, header)?
             }
             Step::Damage(damage) => Step::Damage(damage),
@@ -451,50 +483,5 @@ impl Point {
         if walk.at.block > self.block {
             *self = Self { block: walk.at.block, position: walk.at.position };
         }
-    }
-}
-
-impl Scan<'_> {
-    fn wants_none_of<'s>(&self, mut sources: impl Iterator<Item = &'s Arc<Source>>) -> bool {
-        let Some(wanted) = &self.devices else { return false };
-        !sources.any(|source| wanted(&source.device))
-    }
-
-    /// Whether nothing at these positions is wanted. What has no events belongs to the position it stands at.
-    fn excludes(&self, positions: &Range<u64>) -> bool {
-        let end = positions.end.max(positions.start.saturating_add(1));
-        self.positions.as_ref().is_some_and(|wanted| end <= wanted.start || positions.start >= wanted.end)
-    }
-
-    /// Whether it is known of a sealed segment, without opening it, that nothing in it is wanted at `positions`.
-    fn wants_none_in(&self, child: &Child, positions: &Range<u64>) -> bool {
-        let apart = child.positions.end <= positions.start || positions.end <= child.positions.start;
-        let past = |times: &RangeInclusive<i64>| {
-            child.times.end() < times.start() || times.end() < child.times.start() || times.is_empty()
-        };
-        apart || self.times.as_ref().is_some_and(past)
-    }
-
-    /// What is wanted of a sealed segment at `positions`.
-    fn rows_at(&self, positions: &Range<u64>) -> RowQuery<'_> {
-        RowQuery {
-            schemas: self.schemas.as_ref().map(|wanted| Box::new(|schema: &_| wanted(schema)) as _),
-            devices: self.devices.as_ref().map(|wanted| Box::new(|device: &_| wanted(device)) as _),
-            positions: Some(positions.clone()),
-            times: self.times.clone(),
-            sequences: None,
-        }
-    }
-
-    /// Whether a record is wanted; `at` is where it stands if it has no events.
-    fn wants(&self, record: &Record, at: &Range<u64>) -> bool {
-        let excluded = match record {
-            Record::Batch(batch) => {
-                self.schemas.as_ref().is_some_and(|wanted| !wanted(&batch.schema))
-                    || self.excludes(&(batch.position..batch.position + u64::from(batch.count)))
-            }
-            Record::Refused(_) | Record::Dropped(_) => self.excludes(at),
-        };
-        !excluded && self.devices.as_ref().is_none_or(|wanted| wanted(&record.source().device))
     }
 }

@@ -34,6 +34,8 @@ pub struct RowQuery<'a> {
     pub positions: Option<Range<u64>>,
     /// Leaves out the rows that statistics tell to be outside of these event times; others outside of them may remain.
     pub times: Option<RangeInclusive<i64>>,
+    /// Only rows received by this time, nanoseconds since the Unix epoch.
+    pub known_at: Option<i64>,
 }
 
 impl fmt::Debug for RowQuery<'_> {
@@ -42,6 +44,7 @@ impl fmt::Debug for RowQuery<'_> {
             .field("sequences", &self.sequences)
             .field("positions", &self.positions)
             .field("times", &self.times)
+            .field("known_at", &self.known_at)
             .finish_non_exhaustive()
     }
 }
@@ -54,6 +57,11 @@ impl RowQuery<'_> {
             && overlap(&self.sequences, &run.sequences)
             && overlap(&self.positions, &run.positions)
             && self.wants_times((*run.times.start(), *run.times.end()))
+            && self.wants_received(*run.received.start())
+    }
+
+    fn wants_received(&self, received: i64) -> bool {
+        self.known_at.is_none_or(|known_at| received <= known_at)
     }
 
     fn wants_times(&self, (min, max): (i64, i64)) -> bool {
@@ -85,15 +93,20 @@ impl RowQuery<'_> {
         parts
     }
 
-    /// Whether a batch lies over wanted sequences and positions.
+    /// Whether a batch lies over wanted sequences and positions, and was received in time.
     pub(super) fn wants_batch(&self, batch: &Listed) -> bool {
-        let Listed { first_sequence, position, count, .. } = *batch;
+        let Listed { first_sequence, position, count, received, .. } = *batch;
         let from = |first: u64| first..first.saturating_add(count.into());
-        overlap(&self.sequences, &from(first_sequence)) && overlap(&self.positions, &from(position))
+        self.wants_received(received)
+            && overlap(&self.sequences, &from(first_sequence))
+            && overlap(&self.positions, &from(position))
     }
 
     /// The rows of a batch, counted from its first, that have wanted sequences and positions.
     fn rows_of(&self, batch: &Listed) -> Range<u64> {
+        if !self.wants_received(batch.received) {
+            return 0..0;
+        }
         let clip = |rows: Range<u64>, wanted: &Option<Range<u64>>, first: u64| match wanted {
             Some(wanted) => {
                 let (start, end) = (wanted.start.saturating_sub(first), wanted.end.saturating_sub(first));
