@@ -21,6 +21,14 @@ pub struct DeviceState {
     ahead: Option<Box<Tally>>,
 }
 
+/// On which side of an instant the times of some events are.
+enum Side {
+    None,
+    Before,
+    After,
+    Both,
+}
+
 impl DeviceState {
     pub(crate) fn restored(ledger: DeviceLedger, skew: Skew, tally: Tally, ahead: Option<Tally>) -> Self {
         Self { ledger, skew, tally, ahead: ahead.map(Box::new) }
@@ -55,8 +63,37 @@ impl DeviceState {
         self.ledger.apply(fact);
     }
 
-    pub(crate) fn settle(&mut self, ledger: DeviceLedger) {
+    /// Has the ledger say this.
+    pub fn settle(&mut self, ledger: DeviceLedger) {
         self.ledger = ledger;
+    }
+
+    /// The latest event time, nanoseconds since the Unix epoch; `None` without events.
+    #[must_use]
+    pub fn newest_time(&self) -> Option<i64> {
+        let ahead = self.ahead().and_then(Tally::times);
+        self.tally.times().into_iter().chain(ahead).map(|(_, last)| last).max()
+    }
+
+    /// What it would be without the events later than `time`; the ledger stays. `None` if that cannot be told from it: statistics have
+    /// no way back.
+    #[must_use]
+    pub fn up_to(&self, time: i64) -> Option<Self> {
+        let side = |times: Option<(i64, i64)>| match times {
+            None => Side::None,
+            Some((_, last)) if last <= time => Side::Before,
+            Some((first, _)) if first > time => Side::After,
+            Some(_) => Side::Both,
+        };
+        let ledger = self.ledger.clone();
+        match (side(self.tally.times()), side(self.ahead().and_then(Tally::times))) {
+            (Side::None | Side::Before, Side::None | Side::Before) => Some(self.clone()),
+            (Side::None | Side::After, Side::None | Side::After) => Some(Self { ledger, ..Self::default() }),
+            (Side::Before, Side::After) if self.skew.is_credible() => {
+                Some(Self { ledger, skew: self.skew.clone(), tally: self.tally.clone(), ahead: None })
+            }
+            _ => None,
+        }
     }
 
     /// Takes in the events in `rows` of a batch: of the epoch with this number, received at `received` (nanoseconds since the Unix

@@ -2,7 +2,7 @@
 
 use rkyv::{Archive, Deserialize, Serialize};
 
-use crate::limits::SKEW_WINDOW;
+use crate::limits::{MAX_FUTURE, SKEW_WINDOW};
 
 /// An estimate of how far the server's clock is ahead of the device's: the smallest delay (received less event time) of the
 /// events of the current and of the last window of received time.
@@ -29,6 +29,12 @@ impl Skew {
         let adjacent = |previous: &&Window| self.current.is_some_and(|now| now.number - previous.number <= 1);
         let previous = self.previous.as_ref().filter(adjacent);
         self.current.iter().chain(previous).map(|window| window.least).min()
+    }
+
+    /// Whether no event that was ahead of its time has any part in it: each would have left a delay below this.
+    pub(crate) fn is_credible(&self) -> bool {
+        let mut windows = self.current.iter().chain(&self.previous);
+        windows.all(|window| window.least >= -(MAX_FUTURE.as_nanos() as i64))
     }
 
     /// Takes in events of which the newest has this event time.

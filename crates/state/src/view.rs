@@ -100,13 +100,11 @@ impl DeviceState {
             .collect();
         let only_ahead = ahead.iter().filter(|tally| other(tally, present).is_none());
         schemas.extend(only_ahead.map(|tally| SchemaView::of(tally, None)));
-        let first = present.iter().map(SchemaTally::first_time).min();
-        let last = present.iter().map(SchemaTally::last_time).max();
         let ahead = self.ahead().map_or(0, fold::Tally::events);
         DeviceView {
             events: self.tally().events() + ahead,
             ahead,
-            times: first.zip(last),
+            times: self.tally().times(),
             skew: self.skew().estimate(),
             schemas,
         }

@@ -39,6 +39,13 @@ impl Tally {
         self.schemas.iter().map(SchemaTally::events).sum()
     }
 
+    /// The earliest and the latest event time, nanoseconds since the Unix epoch; `None` without events.
+    #[must_use]
+    pub fn times(&self) -> Option<(i64, i64)> {
+        let first = self.schemas.iter().map(SchemaTally::first_time).min()?;
+        Some((first, self.schemas.iter().map(SchemaTally::last_time).max()?))
+    }
+
     /// Takes in a run of rows.
     pub(crate) fn fold(&mut self, run: &Run<'_>) {
         let schema = run.batch().schema();

@@ -9,10 +9,12 @@
 //! - `record`: a device as it is stored
 //! - `tree`: pages, written in one pass
 //! - `file`: one snapshot, open for reading
-//! - `store`: the directory of all of them: chains, loading, retirement
+//! - `chain`: a full one and deltas, as one
+//! - `store`: the directory of all of them: loading, retirement
 //!
 //! `docs/format.md` describes the bytes.
 
+mod chain;
 mod file;
 mod head;
 mod record;
@@ -22,6 +24,7 @@ mod tree;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use chain::{Chain, ChainDevices};
 pub use file::{Devices, Snapshot};
 pub use head::{Kind, SnapshotHead};
 pub use store::{Loaded, Saved, Snapshots};

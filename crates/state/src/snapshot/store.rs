@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use icecore_wire::DeviceName;
 use super::head::{self, Layout};
 use super::record::DeviceV1;
 use super::tree::{PageWriter, TreeBuilder};
-use super::{Devices, Kind, Snapshot, SnapshotError, SnapshotHead};
+use super::{Chain, Kind, Snapshot, SnapshotError, SnapshotHead};
 use crate::{DeviceState, Fleet};
 
 /// A chain with this many deltas is followed by a full snapshot: every one of them is read at the next start.
@@ -106,13 +105,13 @@ impl Snapshots {
         let (mut snapshots, mut faults) = self.list()?;
         snapshots.retain(|snapshot| fit(snapshot.head()));
         if let (Some(chain), []) = (chains(&snapshots).first(), &faults[..])
-            && let Ok((loaded, None)) = load_chain(chain)
+            && let Ok((loaded, None)) = load_chain(chain.parts())
         {
             return Ok((Some(loaded), faults));
         }
         snapshots.extend(others().into_iter().filter(|snapshot| fit(snapshot.head())));
         for chain in chains(&snapshots) {
-            match load_chain(&chain) {
+            match load_chain(chain.parts()) {
                 Ok((loaded, fault)) => {
                     faults.extend(fault);
                     return Ok((Some(loaded), faults));
@@ -239,12 +238,12 @@ impl Snapshots {
         let (snapshots, _) = self.list_in(std::slice::from_ref(&self.dir))?;
         let full = snapshots.iter().find(|snapshot| snapshot.head().kind == Kind::Full);
         let Some(full) = full else { return Ok(()) };
-        let chain = chain_of(full, &snapshots);
-        let (deltas, newest) = (&chain[1..], chain[chain.len() - 1].head());
+        let chain = Chain::from(full, &snapshots);
+        let (deltas, newest) = (&chain.parts()[1..], chain.end().head());
         let delta_bytes: u64 = deltas.iter().map(|delta| delta.bytes()).sum();
         if deltas.len() >= MAX_DELTAS || delta_bytes > full.bytes() {
             let head = SnapshotHead { kind: Kind::Full, created, ..newest.clone() };
-            self.write(head, Merged::of(&chain))?;
+            self.write(head, chain.devices())?;
         }
         self.retire()
     }
@@ -301,27 +300,12 @@ fn file_name(head: &SnapshotHead) -> String {
 }
 
 /// All chains, the one first that goes furthest.
-fn chains(snapshots: &[Snapshot]) -> Vec<Vec<&Snapshot>> {
+fn chains(snapshots: &[Snapshot]) -> Vec<Chain<'_>> {
     let fulls = snapshots.iter().filter(|snapshot| snapshot.head().kind == Kind::Full);
-    let mut chains: Vec<_> = fulls.map(|full| chain_of(full, snapshots)).collect();
+    let mut chains: Vec<_> = fulls.map(|full| Chain::from(full, snapshots)).collect();
     // Of those that go as far, the shorter one.
-    chains.sort_by_key(|chain| (Reverse(chain[chain.len() - 1].head().point.block), chain.len()));
+    chains.sort_by_key(|chain| (Reverse(chain.end().head().point.block), chain.parts().len()));
     chains
-}
-
-/// A full snapshot and the deltas that follow it.
-fn chain_of<'a>(full: &'a Snapshot, all: &'a [Snapshot]) -> Vec<&'a Snapshot> {
-    let mut chain = vec![full];
-    let mut end = full.head();
-    let next = |end: &SnapshotHead| {
-        let base = Kind::Delta { base: end.point.block };
-        all.iter().find(|other| other.head().kind == base && other.head().log == end.log)
-    };
-    while let Some(delta) = next(end).filter(|delta| delta.head().point.block > end.point.block) {
-        chain.push(delta);
-        end = delta.head();
-    }
-    chain
 }
 
 /// Loads a chain up to its first damage, which must not be in its full snapshot.
@@ -341,39 +325,4 @@ fn load_chain(chain: &[&Snapshot]) -> Result<(Loaded, Option<SnapshotError>), Sn
         loaded.head = delta.head().clone();
     }
     Ok((loaded, None))
-}
-
-/// The devices of a chain in the order of their names, each as its newest snapshot has it.
-struct Merged<'a> {
-    /// The oldest first.
-    parts: Vec<Peekable<Devices<'a>>>,
-}
-
-impl<'a> Merged<'a> {
-    fn of(chain: &[&'a Snapshot]) -> Self {
-        Self { parts: chain.iter().map(|snapshot| snapshot.devices().peekable()).collect() }
-    }
-}
-
-impl Iterator for Merged<'_> {
-    type Item = Result<(DeviceName, Arc<DeviceState>), SnapshotError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let mut first: Option<DeviceName> = None;
-        for part in &mut self.parts {
-            match part.peek() {
-                Some(Ok((name, _))) if first.as_ref().is_none_or(|first| name < first) => {
-                    first = Some(name.clone());
-                }
-                Some(Err(_)) => {
-                    return part.next().map(|failed| failed.map(|(name, state)| (name, Arc::new(state))));
-                }
-                _ => {}
-            }
-        }
-        let first = first?;
-        let is_first = |device: &Result<(DeviceName, DeviceState), SnapshotError>| matches!(device, Ok((name, _)) if *name == first);
-        let newest = self.parts.iter_mut().filter_map(|part| part.next_if(is_first)).last();
-        newest.map(|device| device.map(|(name, state)| (name, Arc::new(state))))
-    }
 }

@@ -161,9 +161,9 @@ fn encode(events: &[Event], schema: &Arc<Schema>) -> Batch {
 
 /// A batch as the log tells of it.
 pub(crate) struct Told {
-    source: Arc<Source>,
-    received: i64,
-    batch: Batch,
+    pub(crate) source: Arc<Source>,
+    pub(crate) received: i64,
+    pub(crate) batch: Batch,
 }
 
 impl Told {

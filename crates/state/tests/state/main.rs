@@ -22,6 +22,7 @@ proptest! {
     fn a_device_is_what_a_plain_fold_of_its_events_says(history in history::histories()) {
         let state = fold(&history);
         oracle::check(&history.events(), &state)?;
+        prop_assert_eq!(state.ledger().events(), history.events().len() as u64);
     }
 
     #[test]
