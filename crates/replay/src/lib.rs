@@ -21,6 +21,7 @@
 //!
 //! The formats are described where they are written: [`Csv`] and [`Ndjson`].
 
+mod as_of;
 mod batches;
 mod count;
 mod coverage;
@@ -35,6 +36,7 @@ mod replay;
 mod sample;
 mod time_order;
 
+pub use as_of::{AsOf, AsOfError, Base, Bases, ExactFrom, Explained, Refusal, States};
 pub use batches::{Batches, Selection};
 pub use count::Count;
 pub use coverage::{Coverage, Gap, Lacking, Unstored};

@@ -141,6 +141,7 @@ impl Replay {
             devices: (!query.wants_every_device()).then(|| Box::new(device) as _),
             schemas: (!query.schemas.is_any()).then(|| Box::new(schema) as _),
             times: query.times.inclusive(),
+            known_at: None,
             on_damage: query.on_damage,
             // What was deleted by policy is passed over in any case.
             on_absent: OnAbsent::Skip,
@@ -150,9 +151,14 @@ impl Replay {
 
     /// What the log has on record of the devices of `query`.
     pub(crate) fn ledger(&self, query: &Query) -> Result<Ledger, ReplayError> {
+        Ok(self.ledger_of(|device| query.wants_device(device))?)
+    }
+
+    /// What the log has on record of the devices that are wanted.
+    pub(crate) fn ledger_of(&self, wanted: impl Fn(&str) -> bool) -> Result<Ledger, LogError> {
         let mut ledger = Ledger::default();
         self.reader.facts(&mut |fact| {
-            if query.wants_device(fact.source().device.as_str()) {
+            if wanted(fact.source().device.as_str()) {
                 ledger.apply(fact);
             }
         })?;

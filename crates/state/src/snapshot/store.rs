@@ -174,7 +174,7 @@ impl Snapshots {
         let (snapshots, _) = self.list_in(std::slice::from_ref(&self.dir))?;
         let full = snapshots.iter().find(|snapshot| snapshot.head().kind == Kind::Full);
         let Some(full) = full else { return Ok(None) };
-        let chain = chain_of(full, &snapshots);
+        let chain = Chain::from(full, &snapshots);
         Ok(Some(Saved { newest: chain[chain.len() - 1].head().clone(), bytes: full.bytes() }))
     }
 
@@ -187,9 +187,9 @@ impl Snapshots {
         let (snapshots, _) = self.list_in(std::slice::from_ref(&self.dir))?;
         let full = snapshots.iter().find(|snapshot| snapshot.head().kind == Kind::Full);
         let Some(full) = full else { return Ok(None) };
-        let chain = chain_of(full, &snapshots);
+        let chain = Chain::from(full, &snapshots);
         let head = SnapshotHead { kind: Kind::Full, created, ..chain[chain.len() - 1].head().clone() };
-        self.write_file(path, head, Merged::of(&chain))?;
+        self.write_file(path, head, chain.devices())?;
         Snapshot::open(&*self.disk, path).map(Some)
     }
 

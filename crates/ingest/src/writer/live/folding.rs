@@ -58,7 +58,7 @@ impl Folding {
         start: (LogPoint, i64, u64),
     ) -> Self {
         let (point, received, unsaved) = start;
-        let live = LiveState::new(fleet);
+        let live = LiveState::new(fleet, point.position);
         let cut = (point.position - unsaved, Instant::now());
         Self { live, answers, writer, health, options, point, received, cut, capturing: None }
     }
@@ -91,9 +91,10 @@ impl Folding {
 
     fn take(&mut self, durable: Durable) {
         let Durable { blocks, answers } = durable;
-        self.live.with(|fleet| blocks.iter().for_each(|(content, _)| content.fold_into(fleet)));
         if let Some((content, point)) = blocks.last() {
             (self.point, self.received) = (*point, content.received());
+            let fold = |fleet: &mut Fleet| blocks.iter().for_each(|(content, _)| content.fold_into(fleet));
+            self.live.fold(point.position, fold);
         }
         if !answers.is_empty() {
             // Without a receiver there are no sessions left to tell.

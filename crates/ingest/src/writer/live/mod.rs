@@ -9,7 +9,7 @@ mod opening;
 mod writing;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use icecore_state::{DeviceState, Fleet};
@@ -37,14 +37,34 @@ impl Default for SnapshotOptions {
 /// The state of every device as of the last durable block. Whoever has an ack finds what was acked in here.
 #[derive(Debug, Clone)]
 pub struct LiveState {
-    fleet: Arc<Mutex<Fleet>>,
+    live: Arc<Mutex<Live>>,
     /// A snapshot is wanted before it is due.
     wanted: Arc<AtomicBool>,
 }
 
+#[derive(Debug)]
+struct Live {
+    fleet: Fleet,
+    /// Every event before this position is in it, and none behind it.
+    position: u64,
+}
+
 impl LiveState {
-    fn new(fleet: Fleet) -> Self {
-        Self { fleet: Arc::new(Mutex::new(fleet)), wanted: Arc::default() }
+    fn new(fleet: Fleet, position: u64) -> Self {
+        Self { live: Arc::new(Mutex::new(Live { fleet, position })), wanted: Arc::default() }
+    }
+
+    /// Up to which position of the log it goes: every event before that is in it.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.lock().position
+    }
+
+    /// The state of a device, and the position up to which it goes.
+    #[must_use]
+    pub fn device_at(&self, name: &DeviceName) -> (u64, Option<Arc<DeviceState>>) {
+        let live = self.lock();
+        (live.position, live.fleet.device(name).cloned())
     }
 
     /// The state of a device; `None` if the log says nothing of it. It stays as it is while events go on coming.
@@ -76,6 +96,17 @@ impl LiveState {
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut Fleet) -> T) -> T {
-        look(&mut self.fleet.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&mut self.lock().fleet)
+    }
+
+    /// Folds what comes next, up to `position`.
+    fn fold(&self, position: u64, fold: impl FnOnce(&mut Fleet)) {
+        let mut live = self.lock();
+        fold(&mut live.fleet);
+        live.position = position;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
