@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Send(SendArgs),
     /// Read events back in order, with or without a running server.
     Replay(ReplayArgs),
+    /// Show what devices looked like: now, as of an event time, as known at a received time.
+    State(StateArgs),
     /// Schemas: their files, and what devices have sent.
     #[command(subcommand)]
     Schemas(SchemasCommand),
@@ -286,6 +288,37 @@ pub(crate) struct ReplayArgs {
     /// refused, deleted, damaged or cannot be reached is named in any case.
     #[arg(long)]
     pub(crate) require_complete: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StateArgs {
+    /// Name of the device.
+    #[arg(required_unless_present = "all")]
+    pub(crate) device: Option<DeviceName>,
+
+    /// Every device instead, in one line each.
+    #[arg(long, conflicts_with = "device")]
+    pub(crate) all: bool,
+
+    /// Only events that happened by this time, by the device's clock: RFC 3339, integer nanoseconds, or relative such as `-2h`.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = parse_time)]
+    pub(crate) at: Option<i64>,
+
+    /// Only what was received by this time, by the server's clock.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = parse_time)]
+    pub(crate) known_at: Option<i64>,
+
+    /// Print JSON, as the API answers; of every device, one object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Say how it was made: the snapshot used, the segments and blocks read.
+    #[arg(long)]
+    pub(crate) explain: bool,
+
+    /// Data directory; without it the one of the configuration file.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

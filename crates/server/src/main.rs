@@ -28,6 +28,7 @@ mod segments;
 mod send;
 mod serve;
 mod snapshot;
+mod state;
 mod status;
 mod stores;
 mod table;
@@ -81,6 +82,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Device(command) => device::run(command, &config()?, &mut out()),
         Command::Send(args) => send::run(args, &mut out()),
         Command::Replay(args) => replay::run(args, &cli.config),
+        Command::State(args) => state::run(args, &cli.config, &mut out()),
         Command::Schemas(command) => schemas::run(command, &config()?, &mut out()),
         Command::Tail(args) => tail::run(args, &config()?, &mut out()),
         Command::Retention(command) => retention::run(command, &config()?, &mut out()),

@@ -1,7 +1,7 @@
 //! `icecore replay`: events back out of a data directory, as text.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, ensure};
@@ -23,7 +23,7 @@ pub(crate) fn run(args: &ReplayArgs, config: &Path) -> anyhow::Result<()> {
     let fetched = tempfile::tempdir().context("cannot make a temporary directory")?;
     let replay = match &args.store {
         Some(url) => of_bucket(url, args, fetched.path())?,
-        None => of_data(args, config)?,
+        None => of_data(args.data.as_deref(), config)?.0,
     };
     let replay = replay.with_schemas(declared(args, config)?);
     let coverage = write(args, &replay).map_err(|error| match error {
@@ -55,10 +55,10 @@ fn declared(args: &ReplayArgs, config: &Path) -> anyhow::Result<Declared> {
     Ok(Declared::load(&directory)?)
 }
 
-/// The log of a data directory, and what its catalog knows to be elsewhere.
-fn of_data(args: &ReplayArgs, config: &Path) -> anyhow::Result<Replay> {
-    let data = match &args.data {
-        Some(data) => data.clone(),
+/// The log of a data directory, by default of that of the configuration, and what its catalog knows to be elsewhere.
+pub(crate) fn of_data(data: Option<&Path>, config: &Path) -> anyhow::Result<(Replay, PathBuf)> {
+    let data = match data {
+        Some(data) => data.to_owned(),
         None => Config::load(config)?.data.dir,
     };
     // An empty log is fine; a mistyped directory is not an empty log.
@@ -68,10 +68,11 @@ fn of_data(args: &ReplayArgs, config: &Path) -> anyhow::Result<Replay> {
         data.display()
     );
     let replay = Replay::open(&data)?;
-    Ok(match elsewhere(&data, config)? {
+    let replay = match elsewhere(&data, config)? {
         Some(elsewhere) => replay.with_elsewhere(elsewhere),
         None => replay,
-    })
+    };
+    Ok((replay, data))
 }
 
 /// What is in a bucket, with nothing else at hand. Its manifests, which are small, go into `directory`.

@@ -19,6 +19,7 @@ use icecore_state::Ledger;
 
 use crate::cli::DeviceCommand;
 use crate::config::Config;
+pub(crate) use show::epochs;
 
 /// Runs one of the commands.
 pub(crate) fn run(command: &DeviceCommand, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {

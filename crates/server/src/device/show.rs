@@ -91,6 +91,12 @@ fn write_data(data: &DeviceLedger, out: &mut impl Write) -> anyhow::Result<()> {
     let [first, last] = [data.first_received(), data.last_received()].map(display_seconds);
     writeln!(out, "  {}, received {first} to {last}", counted(data.events(), "event"))?;
     writeln!(out)?;
+    epochs(data).write(out)?;
+    Ok(())
+}
+
+/// What is settled of each epoch, in numbers.
+pub(crate) fn epochs(data: &DeviceLedger) -> Table {
     let mut table = Table::new(&[
         ("epoch", Align::Right),
         ("id", Align::Left),
@@ -111,6 +117,5 @@ fn write_data(data: &DeviceLedger, out: &mut impl Write) -> anyhow::Result<()> {
             count(epoch.missing().count()),
         ]);
     }
-    table.write(out)?;
-    Ok(())
+    table
 }

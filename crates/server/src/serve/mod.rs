@@ -135,7 +135,7 @@ impl Tiers {
             return Ok(None);
         }
         let (registry, catalog) = (Arc::clone(&self.registry), Arc::clone(&self.catalog));
-        Ok(Some(Arc::new(Api::new(config, registry, catalog, writer.health())?)))
+        Ok(Some(Arc::new(Api::new(config, registry, catalog, writer)?)))
     }
 
     /// Takes the policy file up again whenever the process is told to hang up.

@@ -38,7 +38,8 @@ pub(crate) fn january() -> PathBuf {
     testdata().join("fixtures/january.csv")
 }
 
-fn seal(site: &Site) {
+/// Seals what is hot but for the newest segment; nothing may run on the site.
+pub(crate) fn seal(site: &Site) {
     let opened = HotLog::open(Arc::new(RealDisk), &site.path("data"), Options::default(), now(), &mut |_| ());
     let (_appender, committer, _) = opened.unwrap();
     let class: Arc<str> = "default".into();

@@ -3,7 +3,7 @@
 use crate::fixtures::round_trip;
 use crate::harness::{Site, workspace};
 
-const FILES: [&str; 8] = [
+pub(crate) const FILES: [&str; 8] = [
     "beijing_air",
     "ecg_mitbih100",
     "metro_traffic",

@@ -175,7 +175,7 @@ impl Snapshots {
         let full = snapshots.iter().find(|snapshot| snapshot.head().kind == Kind::Full);
         let Some(full) = full else { return Ok(None) };
         let chain = Chain::from(full, &snapshots);
-        Ok(Some(Saved { newest: chain[chain.len() - 1].head().clone(), bytes: full.bytes() }))
+        Ok(Some(Saved { newest: chain.end().head().clone(), bytes: full.bytes() }))
     }
 
     /// Writes the state of the newest chain to a new file at `path`, as one full snapshot, and reads all of it back. `None`
@@ -188,7 +188,7 @@ impl Snapshots {
         let full = snapshots.iter().find(|snapshot| snapshot.head().kind == Kind::Full);
         let Some(full) = full else { return Ok(None) };
         let chain = Chain::from(full, &snapshots);
-        let head = SnapshotHead { kind: Kind::Full, created, ..chain[chain.len() - 1].head().clone() };
+        let head = SnapshotHead { kind: Kind::Full, created, ..chain.end().head().clone() };
         self.write_file(path, head, chain.devices())?;
         Snapshot::open(&*self.disk, path).map(Some)
     }

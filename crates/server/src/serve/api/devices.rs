@@ -10,7 +10,7 @@ use axum::Json;
 use axum::extract::State;
 use icecore_ingest::{Enrolment, Labels};
 use icecore_replay::format_instant;
-use icecore_state::{DeviceLedger, EpochLedger};
+use icecore_state::{DeviceLedger, DeviceState, EpochLedger};
 use icecore_wire::{DeviceName, Glob, SequenceRanges};
 use serde_json::{Value, json};
 
@@ -20,6 +20,7 @@ use super::known::Now;
 use super::parameters::{Named, Parameters};
 use super::problem::{Kind, Problem};
 use crate::instant;
+use crate::state::json::epoch;
 
 /// A device or gateway, as the registry and the log know it.
 #[derive(Default)]
@@ -78,11 +79,11 @@ pub(super) async fn list(State(api): State<Arc<Api>>, mut query: Parameters) -> 
     let look = Arc::clone(&api);
     let list = move |_: &_| {
         let (enrolments, labels) = look.registry()?;
-        look.known.look(|now| {
-            let all = everybody(&enrolments, &labels, now);
-            let (devices, next) = wanted.page(&all, &page);
-            json!({ "devices": devices, "next": next, "position": now.position, "damage": now.damage })
-        })
+        let Now { states, position } = look.known.devices();
+        let all = everybody(&enrolments, &labels, &states);
+        let (devices, next) = wanted.page(&all, &page);
+        let damage = look.known.damage();
+        Ok(json!({ "devices": devices, "next": next, "position": position, "damage": damage }))
     };
     api.pool.run(list).await.map(Json)
 }
@@ -97,14 +98,14 @@ pub(super) async fn one(
     let look = Arc::clone(&api);
     let one = move |_: &_| {
         let (enrolments, labels) = look.registry()?;
-        look.known.look(|now| {
-            let known = Known {
-                enrolment: enrolments.iter().find(|enrolment| enrolment.name == name.as_str()),
-                labels: labels.now(name.as_str()),
-                data: now.ledger.device(&name),
-            };
-            known.is_anybody().then(|| known.in_full(&name, now)).ok_or_else(|| nobody(&name))
-        })?
+        let Now { states: state, position } = look.known.device(&name);
+        let known = Known {
+            enrolment: enrolments.iter().find(|enrolment| enrolment.name == name.as_str()),
+            labels: labels.now(name.as_str()),
+            data: state.as_ref().map(|state| state.ledger()),
+        };
+        let in_full = || known.in_full(&name, position, look.known.damage());
+        known.is_anybody().then(in_full).ok_or_else(|| nobody(&name))
     };
     api.pool.run(one).await.map(Json)
 }
@@ -118,21 +119,15 @@ pub(super) async fn gaps(
     query.end()?;
     let look = Arc::clone(&api);
     let gaps = move |_: &_| {
-        let (enrolments, labels) = look.registry()?;
-        look.known.look(|now| {
-            let data = now.ledger.device(&name);
-            let is_known = enrolments.iter().any(|enrolment| enrolment.name == name.as_str())
-                || labels.now(name.as_str()).is_some();
-            let epochs = data.map_or(&[][..], DeviceLedger::epochs);
-            let epochs: Vec<Value> = epochs.iter().map(gaps_of).collect();
-            let gaps = json!({
-                "device": name.as_str(),
-                "epochs": epochs,
-                "position": now.position,
-                "damage": now.damage,
-            });
-            (is_known || data.is_some()).then_some(gaps).ok_or_else(|| nobody(&name))
-        })?
+        look.check_known(&name)?;
+        let Now { states: state, position } = look.known.device(&name);
+        let epochs = state.as_ref().map_or(&[][..], |state| state.ledger().epochs());
+        Ok(json!({
+            "device": name.as_str(),
+            "epochs": epochs.iter().map(gaps_of).collect::<Vec<_>>(),
+            "position": position,
+            "damage": look.known.damage(),
+        }))
     };
     api.pool.run(gaps).await.map(Json)
 }
@@ -146,14 +141,14 @@ pub(super) fn nobody(name: &DeviceName) -> Problem {
 fn everybody<'a>(
     enrolments: &'a [Enrolment],
     labels: &'a icecore_ingest::LabelHistory,
-    now: Now<'a>,
+    states: &'a [(DeviceName, Arc<DeviceState>)],
 ) -> BTreeMap<&'a str, Known<'a>> {
     let mut all: BTreeMap<&str, Known<'a>> = BTreeMap::new();
     for enrolment in enrolments {
         all.entry(&enrolment.name).or_default().enrolment = Some(enrolment);
     }
-    for (name, data) in now.ledger.devices() {
-        all.entry(name.as_str()).or_default().data = Some(data);
+    for (name, state) in states {
+        all.entry(name.as_str()).or_default().data = Some(state.ledger());
     }
     for name in labels.names() {
         all.entry(name).or_default().labels = labels.now(name);
@@ -263,13 +258,13 @@ impl Known<'_> {
         })
     }
 
-    fn in_full(&self, name: &DeviceName, now: Now<'_>) -> Value {
+    fn in_full(&self, name: &DeviceName, position: u64, damage: Option<&str>) -> Value {
         let mut full = self.as_json(name.as_str());
-        let epochs = self.data.into_iter().flat_map(DeviceLedger::epochs).map(epoch_in_short);
+        let epochs = self.data.into_iter().flat_map(DeviceLedger::epochs).map(epoch);
         full["grants"] = json!(self.enrolment.map_or(&[][..], |enrolment| &enrolment.grants));
         full["epochs"] = epochs.collect();
-        full["position"] = json!(now.position);
-        full["damage"] = json!(now.damage);
+        full["position"] = json!(position);
+        full["damage"] = json!(damage);
         full
     }
 }
@@ -284,20 +279,6 @@ impl Gaps {
     fn total(&self) -> u64 {
         self.missing + self.dropped + self.refused
     }
-}
-
-fn epoch_in_short(epoch: &EpochLedger) -> Value {
-    let mut gaps = Gaps::default();
-    gaps.add(epoch);
-    json!({
-        "epoch": epoch.epoch().to_string(),
-        "number": epoch.number(),
-        "next": epoch.next(),
-        "stored": epoch.stored().count(),
-        "missing": gaps.missing,
-        "dropped": gaps.dropped,
-        "refused": gaps.refused,
-    })
 }
 
 fn gaps_of(epoch: &EpochLedger) -> Value {

@@ -1,99 +1,55 @@
-//! What the log has on record of every device, kept up with the log.
+//! What is known of every device now: the live state, in which whoever has an ack finds what was acked.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
-use icecore_log::{Followed, Follower, LogError, LogReader, OnAbsent, OnDamage, RealDisk, Scan};
-use icecore_state::Ledger;
+use icecore_ingest::{LiveState, Writer};
+use icecore_state::DeviceState;
+use icecore_wire::DeviceName;
 
-use super::problem::Problem;
+/// Devices that are looked at while the state waits.
+const AT_ONCE: usize = 1_024;
 
-/// The ledger of the whole log: made from its facts when it is asked for first, and then from what is added.
+/// The live state, and what it lacks.
 pub(super) struct Known {
-    data: PathBuf,
-    folded: RwLock<Option<Folded>>,
-}
-
-/// What the log was folded into, up to where the follower stands.
-struct Folded {
-    ledger: Ledger,
-    follower: Follower,
+    live: LiveState,
     damage: Option<String>,
 }
 
-/// The ledger, as it is now.
-#[derive(Clone, Copy)]
-pub(super) struct Now<'a> {
-    pub(super) ledger: &'a Ledger,
-    /// What could not be read, and is not in it.
-    pub(super) damage: Option<&'a str>,
-    /// Every event before this position is in it.
+/// A state of all devices, or of one: of everything before a position, and perhaps of some of what is behind it.
+#[derive(Debug)]
+pub(super) struct Now<T> {
+    pub(super) states: T,
     pub(super) position: u64,
 }
 
 impl Known {
-    pub(super) fn new(data: &Path) -> Self {
-        Self { data: data.to_owned(), folded: RwLock::new(None) }
+    pub(super) fn new(writer: &Writer) -> Self {
+        let accepted: Vec<String> = writer.recovery().accepted.iter().map(ToString::to_string).collect();
+        let damage = (!accepted.is_empty()).then(|| accepted.join("; "));
+        Self { live: writer.live(), damage }
     }
 
-    /// Takes up what was added to the log, and looks.
-    ///
-    /// # Errors
-    /// When the log cannot be read, for other reasons than damage, which is told.
-    pub(super) fn look<T>(&self, look: impl FnOnce(Now<'_>) -> T) -> Result<T, Problem> {
-        self.catch_up()?;
-        let folded = self.folded.read().unwrap_or_else(PoisonError::into_inner);
-        let Folded { ledger, follower, damage } = folded.as_ref().expect("it was just made");
-        Ok(look(Now { ledger, damage: damage.as_deref(), position: follower.position() }))
+    /// What of the log was damaged when it was opened, and is not in the state.
+    pub(super) fn damage(&self) -> Option<&str> {
+        self.damage.as_deref()
     }
 
-    fn catch_up(&self) -> Result<(), LogError> {
-        let mut folded = self.folded.write().unwrap_or_else(PoisonError::into_inner);
-        // What was sealed or damaged under the follower is known when all is read again.
-        let is_current = folded.as_mut().is_some_and(|folded| folded.follow().unwrap_or(false));
-        if !is_current {
-            *folded = None;
-            let mut anew = Folded::read(&self.data)?;
-            anew.follow()?;
-            *folded = Some(anew);
-        }
-        Ok(())
-    }
-}
-
-impl Folded {
-    fn read(data: &Path) -> Result<Self, LogError> {
-        let reader = LogReader::open(Arc::new(RealDisk), data)?;
-        let around = || Scan { on_damage: OnDamage::Skip, on_absent: OnAbsent::Skip, ..Scan::default() };
-        let mut ledger = Ledger::default();
-        let mut damage = None;
-        match reader.facts(&mut |fact| ledger.apply(fact)) {
-            Ok(()) => {}
-            Err(LogError::Damaged(place)) => {
-                damage = Some(place.to_string());
-                ledger = Ledger::default();
-                for record in reader.scan(around()) {
-                    ledger.apply(&record?.fact());
-                }
-            }
-            Err(error) => return Err(error),
-        }
-        let positions = Some(reader.positions().end..u64::MAX);
-        let mut behind = reader.scan(Scan { positions, ..around() });
-        // What has no events stands at the end too, and is told twice, which changes nothing.
-        for record in behind.by_ref() {
-            ledger.apply(&record?.fact());
-        }
-        Ok(Self { ledger, follower: behind.follow(), damage })
+    /// One device; nothing more than what is before the position.
+    pub(super) fn device(&self, name: &DeviceName) -> Now<Option<Arc<DeviceState>>> {
+        let (position, states) = self.live.device_at(name);
+        Now { states, position }
     }
 
-    /// Adds what the log's writer has added; `false` if the log has to be read anew.
-    fn follow(&mut self) -> Result<bool, LogError> {
+    /// All of them, taken in parts, so that ingestion does not wait for it.
+    pub(super) fn devices(&self) -> Now<Vec<(DeviceName, Arc<DeviceState>)>> {
+        let position = self.live.position();
+        let mut states = Vec::new();
         loop {
-            match self.follower.next()? {
-                Followed::Record(record) => self.ledger.apply(&record.fact()),
-                Followed::Idle => return Ok(true),
-                Followed::Behind => return Ok(false),
+            let part = self.live.devices(states.len(), AT_ONCE);
+            let is_last = part.len() < AT_ONCE;
+            states.extend(part);
+            if is_last {
+                return Now { states, position };
             }
         }
     }

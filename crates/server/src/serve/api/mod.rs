@@ -18,6 +18,7 @@ mod problem;
 mod retention;
 mod segments;
 mod server;
+mod state;
 mod tail;
 
 use std::net::IpAddr;
@@ -31,7 +32,7 @@ use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
-use icecore_ingest::{Enrolment, Health, LabelHistory, Registry};
+use icecore_ingest::{Enrolment, Health, LabelHistory, Registry, Writer};
 use icecore_replay::Replay;
 use icecore_schema::Declared;
 use icecore_tier::cache::Cache;
@@ -78,7 +79,7 @@ impl Api {
         config: &Config,
         registry: Arc<Registry>,
         catalog: Arc<Catalog>,
-        health: watch::Receiver<Health>,
+        writer: &Writer,
     ) -> anyhow::Result<Self> {
         let cache = match Cache::open(&config.data.dir.join("cache"), config.tier.cache.as_u64()) {
             Ok(cache) => Some(Arc::new(cache)),
@@ -94,10 +95,10 @@ impl Api {
             catalog,
             stores: stores::open(config)?,
             waiting: Waiting::new(cache).context("cannot make requests")?,
-            health,
+            health: writer.health(),
             started: instant::now(),
             running: Instant::now(),
-            known: Known::new(&config.data.dir),
+            known: Known::new(writer),
             pool: Pool::default(),
             tails: Arc::new(Semaphore::new(tail::TAILS)),
         })
@@ -112,13 +113,15 @@ impl Api {
         Ok(replay.with_schemas(self.declared.clone()))
     }
 
-    /// The same, to read what is stored of a device that exists.
-    fn replay_of(&self, device: &DeviceName) -> Result<Replay, Problem> {
+    /// Whether a device exists: it is enrolled, has labels, or something was received of it.
+    fn check_known(&self, device: &DeviceName) -> Result<(), Problem> {
+        if self.known.device(device).states.is_some() {
+            return Ok(());
+        }
         let (enrolments, labels) = self.registry()?;
         let is_known = enrolments.iter().any(|enrolment| enrolment.name == device.as_str())
-            || labels.now(device.as_str()).is_some()
-            || self.known.look(|now| now.ledger.device(device).is_some())?;
-        if is_known { self.replay() } else { Err(devices::nobody(device)) }
+            || labels.now(device.as_str()).is_some();
+        if is_known { Ok(()) } else { Err(devices::nobody(device)) }
     }
 
     /// Who is enrolled, and everybody's labels.
@@ -129,13 +132,14 @@ impl Api {
 }
 
 /// Every address, without `/v1`.
-fn routes() -> [(&'static str, MethodRouter<Arc<Api>>); 11] {
+fn routes() -> [(&'static str, MethodRouter<Arc<Api>>); 12] {
     [
         ("/openapi.json", get(document)),
         ("/server", get(server::server)),
         ("/devices", get(devices::list)),
         ("/devices/{device}", get(devices::one)),
         ("/devices/{device}/gaps", get(devices::gaps)),
+        ("/devices/{device}/state", get(state::of_device)),
         ("/devices/{device}/events", get(events::of_device)),
         ("/coverage", get(coverage::of_range)),
         ("/segments", get(segments::list)),

@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Method,
     /// The place in the log that was to be gone on from does not exist.
     Place,
+    /// The answer would take events that were deleted by policy.
+    Inexact,
     /// The request was sent to another host, or to an address on which the API is not served.
     Host,
     /// So much is being read that there is no room for more.
@@ -43,7 +45,7 @@ impl Kind {
             Self::Parameter => StatusCode::BAD_REQUEST,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Place => StatusCode::GONE,
+            Self::Place | Self::Inexact => StatusCode::GONE,
             Self::Host => StatusCode::FORBIDDEN,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreadable | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -57,6 +59,7 @@ impl Kind {
             Self::NotFound => ("not-found", "There is no such thing"),
             Self::Method => ("method-not-allowed", "This address is only read"),
             Self::Place => ("unknown-place", "The log has no such place"),
+            Self::Inexact => ("inexact", "Events that the answer takes were deleted by policy"),
             Self::Host => ("loopback-only", "The API is for this machine only"),
             Self::Busy => ("busy", "The server is reading as much as it may"),
             Self::Unreadable => ("unreadable", "Part of the data cannot be read"),

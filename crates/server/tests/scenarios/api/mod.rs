@@ -60,7 +60,7 @@ pub(crate) fn json(server: &Server, path: &str) -> Value {
 }
 
 /// What is wrong with a request, by its status.
-fn problem(server: &Server, path: &str, status: u16) -> String {
+pub(crate) fn problem(server: &Server, path: &str, status: u16) -> String {
     let (head, body) = split(&server.get(path));
     assert!(head.starts_with(&format!("HTTP/1.0 {status} ")), "{path}: {head}{body}");
     assert!(head.contains("content-type: application/problem+json"), "{path}: {head}");
