@@ -25,7 +25,7 @@ use crate::disk::Disk;
 use crate::error::{Damage, LogError};
 use crate::manifest::{self, Child, History, Manifest, SealedPart};
 use crate::record::{Fact, Source};
-use crate::sealed::SchemaFilter;
+use crate::sealed::{Footers, SchemaFilter};
 use crate::sealed_store::{Elsewhere, SealedStore};
 use crate::segment::{self, Layout, SegmentHeader};
 use crate::segment_id::SegmentId;
@@ -82,6 +82,8 @@ pub struct Scan<'a> {
     pub positions: Option<Range<u64>>,
     /// Only records of devices for which this holds.
     pub devices: Option<DeviceFilter<'a>>,
+    /// Only batches: what has no events is not looked up.
+    pub batches_only: bool,
     /// Only batches of schemas for which this holds.
     pub schemas: Option<SchemaFilter<'a>>,
     /// Leaves out the batches of which it is known without reading them that they have no events at these event times,
@@ -181,6 +183,12 @@ impl LogReader {
     #[must_use]
     pub fn with_elsewhere(self, elsewhere: Arc<Elsewhere>) -> Self {
         Self { store: self.store.with_elsewhere(elsewhere), ..self }
+    }
+
+    /// Keeps the footers of sealed segments in `footers`, and takes them from there.
+    #[must_use]
+    pub fn with_footers(self, footers: Arc<Footers>) -> Self {
+        Self { store: self.store.with_footers(footers), ..self }
     }
 
     /// The manifests of this view that can be read, oldest first.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::disk::{Access, Disk};
 use crate::error::{Damage, LogError};
 use crate::manifest::CurrentSegment;
-use crate::sealed::{ReadAt, SealedSegment};
+use crate::sealed::{Footers, ReadAt, SealedSegment};
 use crate::segment::Layout;
 use crate::segment_id::SegmentId;
 
@@ -21,16 +21,21 @@ pub(crate) struct SealedStore {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) layout: Layout,
     elsewhere: Option<Arc<Elsewhere>>,
+    footers: Option<Arc<Footers>>,
 }
 
 impl SealedStore {
     /// Local files, and nothing else.
     pub(crate) fn local(disk: Arc<dyn Disk>, layout: Layout) -> Self {
-        Self { disk, layout, elsewhere: None }
+        Self { disk, layout, elsewhere: None, footers: None }
     }
 
     pub(crate) fn with_elsewhere(self, elsewhere: Arc<Elsewhere>) -> Self {
         Self { elsewhere: Some(elsewhere), ..self }
+    }
+
+    pub(crate) fn with_footers(self, footers: Arc<Footers>) -> Self {
+        Self { footers: Some(footers), ..self }
     }
 
     /// Opens a segment for reading.
@@ -40,12 +45,12 @@ impl SealedStore {
     pub(crate) fn open(&self, segment: &CurrentSegment) -> Result<SealedSegment, LogError> {
         let path = self.layout.sealed(segment.id);
         if let Some(file) = self.open_file(&path)? {
-            return open_checked(file, segment, path);
+            return self.open_known(file, segment, path);
         }
         let elsewhere = self.elsewhere.as_ref().map(|elsewhere| elsewhere(segment.id)).transpose();
         match elsewhere.map_err(LogError::io("find", &path))?.flatten() {
             // No file of that path is there, so errors name the segment.
-            Some(bytes) => open_checked(bytes, segment, format!("{}.ice", segment.id).into()),
+            Some(bytes) => self.open_known(bytes, segment, format!("{}.ice", segment.id).into()),
             None => Err(absent(segment)),
         }
     }
@@ -80,6 +85,20 @@ impl SealedStore {
         }
     }
 
+    /// Opens a segment that has to be the one its manifest names; what was known of that one is not read again.
+    fn open_known(
+        &self,
+        bytes: Arc<dyn ReadAt>,
+        segment: &CurrentSegment,
+        name: PathBuf,
+    ) -> Result<SealedSegment, LogError> {
+        let open = match &self.footers {
+            Some(footers) => SealedSegment::open_known(bytes, name.clone(), &segment.child.root, footers)?,
+            None => SealedSegment::open(bytes, name.clone())?,
+        };
+        check(open, segment, name)
+    }
+
     fn open_file(&self, path: &Path) -> Result<Option<Arc<dyn ReadAt>>, LogError> {
         match self.disk.open(path, Access::Read) {
             Ok(file) => Ok(Some(Arc::new(file))),
@@ -99,7 +118,10 @@ fn open_checked(
     segment: &CurrentSegment,
     name: PathBuf,
 ) -> Result<SealedSegment, LogError> {
-    let open = SealedSegment::open(bytes, name.clone())?;
+    check(SealedSegment::open(bytes, name.clone())?, segment, name)
+}
+
+fn check(open: SealedSegment, segment: &CurrentSegment, name: PathBuf) -> Result<SealedSegment, LogError> {
     if open.summary().root == segment.child.root {
         return Ok(open);
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use icecore_log::sealed::Footers;
 use icecore_log::{Fact, LogError, LogReader, OnAbsent, OnDamage, RealDisk, Scan};
 use icecore_schema::{Declared, Evolution};
 use icecore_state::Ledger;
@@ -51,6 +52,12 @@ impl Replay {
         let elsewhere = Arc::new(elsewhere);
         let reader = self.reader.with_elsewhere(elsewhere.resolver());
         Self { reader, elsewhere: Some(elsewhere), ..self }
+    }
+
+    /// Keeps the footers of sealed segments in `footers`, and takes them from there.
+    #[must_use]
+    pub fn with_footers(self, footers: Arc<Footers>) -> Self {
+        Self { reader: self.reader.with_footers(footers), ..self }
     }
 
     /// Reads events of older versions as the newest that `declared` knows, by its upcasts. Without it they read as the newest
@@ -142,6 +149,7 @@ impl Replay {
             schemas: (!query.schemas.is_any()).then(|| Box::new(schema) as _),
             times: query.times.inclusive(),
             known_at: None,
+            batches_only: false,
             on_damage: query.on_damage,
             // What was deleted by policy is passed over in any case.
             on_absent: OnAbsent::Skip,

@@ -210,6 +210,21 @@ impl DirectoryFile {
         Ok(None)
     }
 
+    /// The numbers of the blocks that hold records of devices that are wanted, ascending; `None` where that cannot be read.
+    pub(crate) fn blocks_of(&self, wanted: &dyn Fn(&DeviceName) -> bool) -> Option<Vec<u64>> {
+        let mut blocks = Vec::new();
+        for (index, SourceTable { source, rows, .. }) in self.tables.sources.iter().enumerate() {
+            if wanted(&source.device) {
+                blocks.extend(self.read_rows(rows.clone()).ok()?.iter().map(|row| row.block));
+                let settled = self.tables.settled.iter().filter(|(source, _)| *source as usize == index);
+                blocks.extend(settled.map(|(_, row)| row.block));
+            }
+        }
+        blocks.sort_unstable();
+        blocks.dedup();
+        Some(blocks.into_iter().map(|block| self.extent.blocks.start + u64::from(block)).collect())
+    }
+
     /// Tells all facts of the segment, grouped by source.
     pub(crate) fn facts(&self, tell: &mut dyn FnMut(&Fact<'_>)) -> Result<u64, LogError> {
         let mut told = self.tables.settled.len() as u64;

@@ -12,7 +12,7 @@ use super::{AbsentSegment, LogReader, OnAbsent, OnDamage, Point, Scan, Segments}
 use crate::block::{Announced, BlockReader, DecodedBlock};
 use crate::directory::DirectoryFile;
 use crate::error::{Damage, LogError};
-use crate::manifest::{self, CurrentSegment, SealedPart};
+use crate::manifest::{self, CurrentSegment, Placed, SealedPart};
 use crate::record::Record;
 use crate::sealed::InLogOrder;
 use crate::sealed_store::SealedStore;
@@ -67,6 +67,8 @@ struct HotSegment {
     announced: Announced,
     /// Everything announced in the segment is known beforehand, so that blocks can be passed over.
     complete: bool,
+    /// The numbers of the blocks with records of wanted devices, ascending, where a directory tells them.
+    blocks: Option<Vec<u64>>,
     block: Option<OpenBlock>,
 }
 
@@ -265,9 +267,11 @@ impl<'a> Records<'a> {
             }
             Err(error) => return Err(error),
         };
+        let wanted = self.scan.devices.as_ref().zip(whole);
+        let blocks = wanted.and_then(|(wanted, directory)| directory.blocks_of(wanted));
         let known = directory.and_then(|directory| directory.announced());
         let (complete, announced) = (known.is_some(), known.unwrap_or_default());
-        let segment = HotSegment { index, walk, announced, complete, block: None };
+        let segment = HotSegment { index, walk, announced, complete, blocks, block: None };
         self.current = Some(Current::Hot(Box::new(segment)));
         Ok(true)
     }
@@ -278,7 +282,7 @@ impl<'a> Records<'a> {
         if start.block >= self.until.block || end.block <= self.next.block {
             return Ok(());
         }
-        let SealedStore { disk, layout, .. } = &self.reader.store;
+        let layout = &self.reader.store.layout;
         let manifest = part.manifest.number;
         if self.reach(start, &layout.manifest(manifest)) {
             self.part -= 1;
@@ -296,14 +300,7 @@ impl<'a> Records<'a> {
                 self.pass_over(damage)?;
             }
         }
-        let settled = match manifest::read_facts(&**disk, layout, manifest) {
-            Ok(facts) => facts.settled,
-            Err(LogError::Damaged(damage)) => {
-                self.pass_over(*damage)?;
-                Vec::new()
-            }
-            Err(error) => return Err(error),
-        };
+        let settled = if self.scan.batches_only { Vec::new() } else { self.settled(manifest)? };
         // What is before this was read before a recovery or a seal moved the rest.
         let all = self.next.position..end.position;
         let wanted = self.scan.positions.as_ref().unwrap_or(&all);
@@ -313,6 +310,16 @@ impl<'a> Records<'a> {
             self.current = Some(Current::Part(records, end));
         }
         Ok(())
+    }
+
+    /// What a manifest has on record without events.
+    fn settled(&mut self, manifest: u64) -> Result<Vec<Placed>, LogError> {
+        let SealedStore { disk, layout, .. } = &self.reader.store;
+        match manifest::read_facts(&**disk, layout, manifest) {
+            Ok(facts) => Ok(facts.settled),
+            Err(LogError::Damaged(damage)) => self.pass_over(*damage).map(|()| Vec::new()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Opens the segments of a part with wanted events in `positions`. `None` if one was split meanwhile: then the part is
@@ -388,7 +395,11 @@ impl<'a> Records<'a> {
                     self.until = self.next;
                     return Ok(());
                 }
-                if current.complete && (self.scan.excludes(&positions) || header.number < self.next.block) {
+                let is_of_none =
+                    current.blocks.as_ref().is_some_and(|of| of.binary_search(&header.number).is_err());
+                if current.complete
+                    && (is_of_none || self.scan.excludes(&positions) || header.number < self.next.block)
+                {
                     self.next.pass(&current.walk);
                     return Ok(());
                 }

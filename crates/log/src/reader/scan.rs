@@ -56,7 +56,7 @@ impl Scan<'_> {
                 self.schemas.as_ref().is_some_and(|wanted| !wanted(&batch.schema))
                     || self.excludes(&(batch.position..batch.position + u64::from(batch.count)))
             }
-            Record::Refused(_) | Record::Dropped(_) => self.excludes(at),
+            Record::Refused(_) | Record::Dropped(_) => self.batches_only || self.excludes(at),
         };
         !excluded && self.devices.as_ref().is_none_or(|wanted| wanted(&record.source().device))
     }

@@ -8,6 +8,7 @@ use icecore_wire::{ColumnType, DeviceName, Epoch, Schema};
 
 use super::group::{GroupEntry, Place, Shape};
 use super::limits::MAX_BATCHES;
+use super::statistics::Statistics;
 use super::varint::{self, Fields};
 use super::{Decoded, SealedRun};
 use crate::record::Source;
@@ -306,6 +307,16 @@ impl Table {
 }
 
 impl Footer {
+    /// About how many bytes it takes in memory, with what is told of it.
+    pub(super) fn memory(&self) -> usize {
+        // With its schema's and source's share; the summary has the runs as well.
+        let runs = self.runs.len() * (2 * size_of::<SealedRun>() + size_of::<RunAt>() + 128);
+        let groups = self.tables.iter().chain([&self.directory]).flat_map(|table| &table.groups);
+        let of_group =
+            |group: &GroupAt| size_of::<GroupAt>() + group.entry.statistics.len() * size_of::<Statistics>();
+        runs + groups.map(of_group).sum::<usize>()
+    }
+
     /// Gives every run its share of the bytes of its row groups.
     pub(super) fn share_bytes(&mut self) {
         for (run, place) in self.runs.iter_mut().zip(&self.places) {

@@ -9,6 +9,7 @@ use icecore_wire::{DeviceName, Digest, Epoch, Schema, Values};
 
 use super::file::SealedFile;
 use super::footer::{self, Footer, RunAt, directory};
+use super::footers::Footers;
 use super::group::Group;
 use super::limits::DIRECTORY_STEP;
 use super::statistics::Statistics;
@@ -72,6 +73,27 @@ impl SealedSegment {
         footer.share_bytes();
         let summary = SealedSummary::new(footer.log, footer.runs.clone(), &trailer);
         Ok(Self { file, footer: Arc::new(footer), summary: Arc::new(summary) })
+    }
+
+    /// Opens the segment with this root, which `footers` may know already: then nothing is read, and that it is the same is found out page
+    /// by page.
+    pub(crate) fn open_known(
+        bytes: Arc<dyn ReadAt>,
+        name: PathBuf,
+        root: &[u8; 32],
+        footers: &Footers,
+    ) -> Result<Self, LogError> {
+        if let Some((footer, summary)) = footers.get(root) {
+            let file = SealedFile::open(bytes, name)?;
+            if file.len == summary.bytes {
+                return Ok(Self { file, footer, summary });
+            }
+            let what = format!("the file has {} bytes, not {}", file.len, summary.bytes);
+            return Err(file.damage(file.len.min(summary.bytes), what).into());
+        }
+        let open = Self::open(bytes, name)?;
+        footers.put(open.summary.root, (Arc::clone(&open.footer), Arc::clone(&open.summary)));
+        Ok(open)
     }
 
     /// What it holds.

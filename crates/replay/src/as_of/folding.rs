@@ -51,6 +51,7 @@ impl<'a> Folding<'a> {
         let wanted: std::collections::HashSet<DeviceName> = self.devices.iter().filter_map(behind).collect();
         let scan = Scan {
             devices: Some(Box::new(move |device| wanted.contains(device))),
+            batches_only: true,
             times: self.as_of.at.map(|at| i64::MIN..=at),
             ..self.scan(positions)
         };

@@ -33,6 +33,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use icecore_ingest::{Enrolment, Health, LabelHistory, Registry, Writer};
+use icecore_log::sealed::Footers;
 use icecore_replay::Replay;
 use icecore_schema::Declared;
 use icecore_tier::cache::Cache;
@@ -56,6 +57,9 @@ pub(super) use pool::READERS;
 /// What is said of the API to programs.
 const DOCUMENT: &str = include_str!("openapi.json");
 
+/// Bytes of footers of sealed segments that are kept, so that looking one device up does not read them each time.
+const FOOTERS: usize = 128 << 20;
+
 /// What the handlers share.
 pub(super) struct Api {
     config: Config,
@@ -69,6 +73,7 @@ pub(super) struct Api {
     started: i64,
     running: Instant,
     known: Known,
+    footers: Arc<Footers>,
     pool: Pool,
     tails: Arc<Semaphore>,
 }
@@ -99,6 +104,7 @@ impl Api {
             started: instant::now(),
             running: Instant::now(),
             known: Known::new(writer),
+            footers: Arc::new(Footers::new(FOOTERS)),
             pool: Pool::default(),
             tails: Arc::new(Semaphore::new(tail::TAILS)),
         })
@@ -109,7 +115,8 @@ impl Api {
         let catalog = Arc::clone(&self.catalog);
         let stores = self.stores.values().cloned();
         let elsewhere = Elsewhere::new(move || catalog.view(), stores, self.waiting.clone());
-        let replay = Replay::open(&self.config.data.dir)?.with_elsewhere(elsewhere);
+        let replay = Replay::open(&self.config.data.dir)?;
+        let replay = replay.with_elsewhere(elsewhere).with_footers(Arc::clone(&self.footers));
         Ok(replay.with_schemas(self.declared.clone()))
     }
 
