@@ -28,6 +28,7 @@ pub use quarantine::quarantined;
 pub use registry::{Enrolment, LabelHistory, Labels, Registry, RegistryError, Role};
 pub use renewal::{Issuer, Renewal};
 pub use writer::{
-    Answer, Attachment, BlockContent, Body, Core, Decision, Health, InvalidBatch, LiveState, ReadElsewhere,
-    Refusal, Reply, SnapshotOptions, StartError, StopError, Submission, Writer, WriterHandle, WriterOptions,
+    Answer, Attachment, BlockContent, Body, Core, Decision, Health, InvalidBatch, LiveDevice, LiveState,
+    ReadElsewhere, Refusal, Reply, SnapshotOptions, StartError, StopError, Submission, Writer, WriterHandle,
+    WriterOptions,
 };

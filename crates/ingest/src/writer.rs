@@ -31,7 +31,7 @@ pub(crate) use clock::wall_time;
 pub use content::BlockContent;
 pub(crate) use inbox::{Closed, Inbox, Lane, MAX_GROUP_BYTES, Reservation};
 use live::{Folding, Opened, SnapshotWriter};
-pub use live::{LiveState, SnapshotOptions};
+pub use live::{LiveDevice, LiveState, SnapshotOptions};
 pub(crate) use queue::Class;
 pub use submission::{Answer, Attachment, Body, Decision, InvalidBatch, Refusal, Reply, Submission};
 use threads::Threads;

@@ -62,6 +62,8 @@ pub struct Explained {
     pub segments: Vec<SegmentId>,
     /// Of how many.
     pub sealed: usize,
+    /// Pages that were read of their columns.
+    pub pages: u64,
     /// Batches that were decoded.
     pub batches: u64,
     /// Events of these that were folded.

@@ -12,9 +12,9 @@ use icecore_log::{
     Appender, Committer, Encoder, Fact, HotLog, LogError, NewBatch, Options, RealDisk, SealPlan, Sealing,
     SegmentId, Source,
 };
-use icecore_replay::Replay;
+use icecore_replay::{Bases, Replay};
 use icecore_state::snapshot::{Kind, SnapshotHead, Snapshots};
-use icecore_state::{DeviceState, Fleet};
+use icecore_state::{Fleet, Recent};
 use icecore_tier::cache::Cache;
 use icecore_tier::catalog::{Catalog, NewManifest, Why, contents};
 use icecore_tier::elsewhere::Elsewhere;
@@ -43,6 +43,7 @@ pub(crate) struct Made {
     encoder: Encoder,
     catalog: Arc<Catalog>,
     fleet: Fleet,
+    recent: Recent,
     sources: Vec<Arc<Source>>,
     schema: Arc<Schema>,
     /// The next sequence of each device.
@@ -86,6 +87,7 @@ impl Made {
             encoder: Encoder::new(),
             catalog: Arc::new(Catalog::open(&data, [7; 16], None)?),
             fleet: Fleet::default(),
+            recent: Recent::new(0),
             sources: sources?,
             schema: schema(),
             next: vec![0; DEVICES as usize],
@@ -151,6 +153,7 @@ impl Made {
             digest,
         });
         self.fleet.fold(&source, received, &batch);
+        self.recent.note(&source.device, position, &batch);
         self.appender.batch(
             &source,
             &self.schema,
@@ -230,8 +233,9 @@ impl Made {
         self.committer.end().position
     }
 
-    pub(crate) fn live(&self, device: &DeviceName) -> Option<Arc<DeviceState>> {
-        self.fleet.device(device).cloned()
+    /// As a server knows it that has been running all the time.
+    pub(crate) fn with_live(&self, bases: Bases, device: &DeviceName) -> Bases {
+        bases.with_live(self.position(), self.fleet.device(device).cloned(), self.recent.of(device))
     }
 
     pub(crate) fn describe(&self) -> anyhow::Result<String> {

@@ -69,7 +69,7 @@ fn ask_all(made: &Made, what: &str) -> anyhow::Result<()> {
             let replay = made.replay()?.with_footers(Arc::clone(&footers));
             let bases = Bases::new(&Snapshots::new(Arc::new(RealDisk), &made.data()), Vec::new())?;
             let bases = match as_of.known_at {
-                None => bases.with_live(made.position(), made.live(&asked.device)),
+                None => made.with_live(bases, &asked.device),
                 Some(_) => bases,
             };
             let told = replay.state(&asked.device, as_of, &bases)?;
@@ -90,10 +90,10 @@ fn ask_all(made: &Made, what: &str) -> anyhow::Result<()> {
             at(100)
         );
         if let Some((_, explained)) = slowest {
-            let Explained { blocks, segments, batches, events, base, .. } = explained;
+            let Explained { blocks, segments, pages, batches, events, base, .. } = explained;
             let from = base.map_or(0, |base| base.position);
             println!(
-                "      the slowest: from position {from}, {} segments, {blocks} blocks, {batches} batches, {events} events folded",
+                "      the slowest: from position {from}, {} segments, {pages} pages, {blocks} blocks, {batches} batches, {events} events folded",
                 segments.len()
             );
         }

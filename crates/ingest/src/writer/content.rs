@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use icecore_log::{Fact, Source};
-use icecore_state::Fleet;
+use icecore_state::{Fleet, Recent};
 use icecore_wire::{Batch, Digest};
 
 /// What a durable block holds, its events as they were validated: whatever a device had compressed was decoded once.
@@ -37,6 +37,15 @@ impl BlockContent {
             match entry {
                 Entry::Batch { batch, .. } => fleet.take(&fact, self.received, batch),
                 Entry::Refused { .. } | Entry::Dropped { .. } => fleet.apply(&fact),
+            }
+        }
+    }
+
+    /// Has `recent` take note of its events.
+    pub(super) fn note_in(&self, recent: &mut Recent) {
+        for entry in &self.entries {
+            if let Entry::Batch { source, batch, position, .. } = entry {
+                recent.note(&source.device, *position, batch);
             }
         }
     }

@@ -5,6 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::follow::{Follower, Following};
 use super::part::PartRecords;
@@ -40,6 +41,7 @@ pub struct Records<'a> {
     passed: Vec<Damage>,
     absent: Vec<AbsentSegment>,
     reads: Reads,
+    pages: Vec<Arc<AtomicU64>>,
     /// What comes now was received later than is wanted.
     past: bool,
     ended: bool,
@@ -52,6 +54,8 @@ pub struct Reads {
     pub blocks: u64,
     /// Sealed segments that were opened.
     pub segments: Vec<SegmentId>,
+    /// Pages of their columns.
+    pub pages: u64,
 }
 
 /// What is being read.
@@ -109,6 +113,7 @@ impl<'a> Records<'a> {
             passed: Vec::new(),
             absent: Vec::new(),
             reads: Reads::default(),
+            pages: Vec::new(),
             past: false,
             ended: false,
         }
@@ -122,8 +127,9 @@ impl<'a> Records<'a> {
 
     /// What was read so far.
     #[must_use]
-    pub fn reads(&self) -> &Reads {
-        &self.reads
+    pub fn reads(&self) -> Reads {
+        let pages = self.pages.iter().map(|pages| pages.load(Ordering::Relaxed)).sum();
+        Reads { pages, ..self.reads.clone() }
     }
 
     /// The sealed segments passed over since this was called last.
@@ -337,7 +343,10 @@ impl<'a> Records<'a> {
                 continue;
             }
             let open = self.reader.store.open(segment);
-            self.reads.segments.extend(open.is_ok().then_some(*id));
+            if let Ok(open) = &open {
+                self.reads.segments.push(*id);
+                self.pages.push(open.pages_read());
+            }
             match open.and_then(|open| open.in_log_order(&self.scan.rows_at(positions))) {
                 Ok(batches) => segments.push(batches),
                 Err(LogError::Damaged(mut damage)) => {

@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::ReadAt;
 use crate::error::{Damage, LogError};
@@ -14,12 +15,14 @@ pub(super) struct SealedFile {
     bytes: Arc<dyn ReadAt>,
     pub(super) name: PathBuf,
     pub(super) len: u64,
+    /// Pages of columns that were read through this opening of the file.
+    pages: Arc<AtomicU64>,
 }
 
 impl SealedFile {
     pub(super) fn open(bytes: Arc<dyn ReadAt>, name: PathBuf) -> Result<Self, LogError> {
         let len = bytes.len().map_err(LogError::io("find the length of", &name))?;
-        Ok(Self { bytes, name, len })
+        Ok(Self { bytes, name, len, pages: Arc::default() })
     }
 
     /// Reads `len` bytes at `offset`, which must lie within the file.
@@ -38,6 +41,16 @@ impl SealedFile {
             _ => LogError::io("read", &self.name)(error),
         })?;
         Ok(buf)
+    }
+
+    /// Reads pages of a column that lie one after the other.
+    pub(super) fn read_pages(&self, offset: u64, len: usize, pages: usize) -> Result<Vec<u8>, LogError> {
+        self.pages.fetch_add(pages as u64, Ordering::Relaxed);
+        self.read(offset, len)
+    }
+
+    pub(super) fn pages(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.pages)
     }
 
     pub(super) fn damage(&self, offset: u64, what: String) -> Damage {

@@ -274,7 +274,7 @@ impl<'a> Group<'a> {
     pub(super) fn validity(&self, index: usize) -> Result<Option<Bits>, LogError> {
         let head = &self.columns[index];
         let Some(at) = head.validity else { return Ok(None) };
-        let stored = self.file.read(at.offset, at.len)?;
+        let stored = self.file.read_pages(at.offset, at.len, 1)?;
         let bits = checked(&stored, &at).and_then(|page| head.validity(page));
         let bits =
             bits.map_err(|what| self.place.damage(self.file, at.offset, Some(index), ", validity", &what))?;
@@ -294,7 +294,7 @@ impl<'a> Group<'a> {
         for pages in head.reads(&mut wanted.clone()) {
             let start = head.pages[pages.start].offset;
             let len: usize = head.pages[pages.clone()].iter().map(|page| page.len).sum();
-            let stored = self.file.read(start, len)?;
+            let stored = self.file.read_pages(start, len, pages.len())?;
             for page in pages {
                 let (at, held) = (head.pages[page], head.page_values(page));
                 let bytes = &stored[(at.offset - start) as usize..][..at.len];

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::slice::from_ref;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use icecore_wire::{DeviceName, Digest, Epoch, Schema, Values};
 
@@ -121,6 +122,11 @@ impl SealedSegment {
     #[must_use]
     pub fn tail_start(&self) -> u64 {
         self.footer.directory.groups.first().map_or(self.file.len, |group| group.offset)
+    }
+
+    /// Counts the pages of columns that are read of it from here on, by this one and its clones.
+    pub(crate) fn pages_read(&self) -> Arc<AtomicU64> {
+        self.file.pages()
     }
 
     /// Bytes of the whole file.

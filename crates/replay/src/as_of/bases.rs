@@ -2,10 +2,11 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use icecore_state::snapshot::{Chain, Kind, Snapshot, SnapshotError, Snapshots};
-use icecore_state::{DeviceState, Ledger};
+use icecore_state::{DeviceLedger, DeviceState, Ledger, Reach, parts_up_to};
 use icecore_wire::DeviceName;
 
 use super::{AsOf, AsOfError, Base, ExactFrom, Who};
@@ -25,6 +26,7 @@ pub struct Bases {
 struct Now {
     position: u64,
     state: Option<Arc<DeviceState>>,
+    recent: Vec<Reach>,
 }
 
 /// Where the folding of each device begins.
@@ -61,11 +63,17 @@ impl Bases {
         Ok(Self { snapshots, faults: faults.iter().map(ToString::to_string).collect(), now: None })
     }
 
-    /// Knows the live state, too, of the device that is asked for: of everything before `position`. What is behind that is not
-    /// looked at, so it is of use only where nothing is asked as known at a time.
+    /// Knows the live state, too, of the device that is asked for: of everything before `position`, and how far back its `recent` events
+    /// reach. What is behind that is not looked at, so it is of use only where nothing is asked as known at a time.
     #[must_use]
-    pub fn with_live(self, position: u64, state: Option<Arc<DeviceState>>) -> Self {
-        Self { now: Some(Now { position, state }), ..self }
+    pub fn with_live(self, position: u64, state: Option<Arc<DeviceState>>, recent: Vec<Reach>) -> Self {
+        Self { now: Some(Now { position, state, recent }), ..self }
+    }
+
+    /// The parts of `positions` that may hold events of the device that is asked for by `at`.
+    pub(super) fn parts_up_to(&self, positions: Range<u64>, at: i64) -> Vec<Range<u64>> {
+        let recent = self.now.as_ref().map_or(&[][..], |now| &now.recent);
+        parts_up_to(&positions, recent, at)
     }
 
     /// Where the log ends for those who know the live state.
@@ -168,7 +176,7 @@ impl Base {
 impl Seats {
     /// Everybody begins with the first event, and their ledgers are known.
     fn of_ledger(ledger: &Ledger, end: u64) -> Self {
-        let seat = |ledger: &icecore_state::DeviceLedger| {
+        let seat = |ledger: &DeviceLedger| {
             let mut state = DeviceState::default();
             state.settle(ledger.clone());
             Seat { state: Arc::new(state), from: 0 }

@@ -1,10 +1,10 @@
 //! What the log holds behind the bases.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use icecore_log::{AbsentSegment, OnAbsent, OnDamage, Record, Scan, StoredBatch};
+use icecore_log::{AbsentSegment, OnAbsent, OnDamage, Reads, Record, Scan, StoredBatch};
 use icecore_state::DeviceState;
 use icecore_wire::{Batch, DeviceName};
 
@@ -36,7 +36,8 @@ impl<'a> Folding<'a> {
         let ledger = self.explained.ledger.as_ref().map_or(0, |base| base.position);
         let first = self.devices.values().map(|seat| seat.from).min().unwrap_or(ledger);
         if first < ledger {
-            self.read_before(first..ledger)?;
+            let parts = self.bases.parts_up_to(first..ledger, self.as_of.at.unwrap_or(i64::MAX));
+            parts.into_iter().try_for_each(|part| self.read_before(part, ledger))?;
         }
         if ledger < self.explained.position || self.bases.end().is_none() {
             self.read_behind(ledger)?;
@@ -46,9 +47,9 @@ impl<'a> Folding<'a> {
     }
 
     /// Reads the events up to the time asked for of those whose statistics are of less than is settled of them.
-    fn read_before(&mut self, positions: Range<u64>) -> Result<(), AsOfError> {
-        let behind = |(name, seat): (&DeviceName, &Seat)| (seat.from < positions.end).then(|| name.clone());
-        let wanted: std::collections::HashSet<DeviceName> = self.devices.iter().filter_map(behind).collect();
+    fn read_before(&mut self, positions: Range<u64>, ledger: u64) -> Result<(), AsOfError> {
+        let behind = |(name, seat): (&DeviceName, &Seat)| (seat.from < ledger).then(|| name.clone());
+        let wanted: HashSet<DeviceName> = self.devices.iter().filter_map(behind).collect();
         let scan = Scan {
             devices: Some(Box::new(move |device| wanted.contains(device))),
             batches_only: true,
@@ -119,8 +120,10 @@ impl<'a> Folding<'a> {
             let Some(record) = next else { break };
             take(&mut self.devices, record?, self.as_of.at, &mut self.explained)?;
         }
-        self.explained.blocks += records.reads().blocks;
-        self.explained.segments.extend_from_slice(&records.reads().segments);
+        let Reads { blocks, segments, pages } = records.reads();
+        self.explained.blocks += blocks;
+        self.explained.segments.extend(segments);
+        self.explained.pages += pages;
         Ok(())
     }
 

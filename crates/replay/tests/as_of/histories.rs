@@ -21,6 +21,7 @@ enum Step {
     MakeCold,
     Delete,
     Tidy,
+    Start,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -31,6 +32,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::MakeCold),
         1 => Just(Step::Delete),
         1 => Just(Step::Tidy),
+        1 => Just(Step::Start),
     ]
 }
 
@@ -155,6 +157,7 @@ proptest! {
                     let gone = site.local().first().map(|id| site.delete(*id));
                     timeline.deleted.extend(gone.into_iter().flatten());
                 }
+                Step::Start => site.start(),
                 Step::Tidy => site.snapshots().tidy(0).unwrap(),
             }
         }

@@ -12,8 +12,8 @@ use icecore_log::{
     Appender, Committer, Encoder, HotLog, LogError, NewBatch, Options, RealDisk, SealPlan, Sealing, SegmentId,
 };
 use icecore_replay::{AsOf, AsOfError, Bases, Replay, States};
-use icecore_state::Fleet;
 use icecore_state::snapshot::{Kind, SnapshotHead, Snapshots};
+use icecore_state::{Fleet, Recent};
 use icecore_tier::catalog::{Catalog, NewManifest, Why, contents};
 use icecore_tier::elsewhere::Elsewhere;
 use icecore_tier::segment::{Content, Copy, Share};
@@ -29,6 +29,8 @@ pub(crate) struct Site {
     encoder: Encoder,
     catalog: Catalog,
     fleet: Fleet,
+    /// Of the second half of what comes.
+    recent: Option<Recent>,
     /// The newest received time.
     received: i64,
     /// The block up to which the last snapshot goes.
@@ -47,8 +49,8 @@ impl Site {
             HotLog::open(Arc::new(RealDisk), &data, options, 0, &mut |_| {}).unwrap();
         let catalog = Catalog::open(&data, [7; 16], None).unwrap();
         let (fleet, encoder) = (Fleet::default(), Encoder::new());
-        let (received, base, next) = (0, None, BTreeMap::new());
-        Self { directory, appender, committer, encoder, catalog, fleet, received, base, next }
+        let (recent, received, base, next) = (None, 0, None, BTreeMap::new());
+        Self { directory, appender, committer, encoder, catalog, fleet, recent, received, base, next }
     }
 
     fn data(&self) -> PathBuf {
@@ -77,10 +79,18 @@ impl Site {
             let new = NewBatch { payload, first_sequence, count, digest, compressed };
             self.appender.batch(source, batch.schema(), new);
             told.fold_into(&mut self.fleet);
+            if let (Some(recent), Some(position)) = (&mut self.recent, positions.last()) {
+                recent.note(&source.device, *position, batch);
+            }
         }
         self.committer.commit(&mut self.encoder.encode(self.appender.finish(received), 1)).unwrap();
         self.received = received;
         positions
+    }
+
+    /// Has a server start: it knows how far back reaches what comes from here on.
+    pub(crate) fn start(&mut self) {
+        self.recent = Some(Recent::new(self.committer.end().position));
     }
 
     /// Writes a snapshot: a full one, or of what changed since the last.
@@ -185,7 +195,8 @@ impl Site {
     /// The same from the live state, where it knows the answer or the log does.
     pub(crate) fn live(&self, device: &DeviceName, at: Option<i64>) -> Result<States, AsOfError> {
         let state = self.fleet.device(device).cloned();
-        let bases = self.bases().with_live(self.committer.end().position, state);
+        let recent = self.recent.as_ref().map(|recent| recent.of(device)).unwrap_or_default();
+        let bases = self.bases().with_live(self.committer.end().position, state, recent);
         self.replay().state(device, AsOf { at, known_at: None }, &bases)
     }
 }

@@ -57,6 +57,7 @@ pub(super) fn explained(explained: &Explained) -> Value {
         "position": explained.position,
         "segments_read": explained.segments.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "segments": explained.sealed,
+        "pages_read": explained.pages,
         "blocks_read": explained.blocks,
         "batches_read": explained.batches,
         "events_folded": explained.events,

@@ -167,7 +167,8 @@ fn shown(value: &Value) -> String {
 
 /// How states were made.
 pub(super) fn explain(explained: &Explained, out: &mut impl Write) -> anyhow::Result<()> {
-    let Explained { base, ledger, position, blocks, segments, sealed, batches, events, faults } = explained;
+    let Explained { base, ledger, position, blocks, segments, sealed, pages, batches, events, faults } =
+        explained;
     writeln!(out, "statistics begin with {}", begin(base.as_ref()))?;
     writeln!(out, "epochs begin with {}", begin(ledger.as_ref()))?;
     let named: Vec<String> = segments.iter().take(NAMED_SEGMENTS).map(ToString::to_string).collect();
@@ -175,10 +176,11 @@ pub(super) fn explain(explained: &Explained, out: &mut impl Write) -> anyhow::Re
     let named = if named.is_empty() { String::new() } else { format!(" ({}{more})", named.join(", ")) };
     writeln!(
         out,
-        "read up to position {}: {} of {}{named}, {} of the hot log, {}; {} folded",
+        "read up to position {}: {} of {}{named} and {} of them, {} of the hot log, {}; {} folded",
         count(*position),
         count(segments.len() as u64),
         counted(*sealed as u64, "sealed segment"),
+        counted(*pages, "page"),
         counted(*blocks, "block"),
         if *batches == 1 { "1 batch".to_owned() } else { format!("{} batches", count(*batches)) },
         counted(*events, "event"),

@@ -93,9 +93,8 @@ impl Folding {
         let Durable { blocks, answers } = durable;
         if let Some((content, point)) = blocks.last() {
             (self.point, self.received) = (*point, content.received());
-            let fold = |fleet: &mut Fleet| blocks.iter().for_each(|(content, _)| content.fold_into(fleet));
-            self.live.fold(point.position, fold);
         }
+        self.live.fold(&blocks);
         if !answers.is_empty() {
             // Without a receiver there are no sessions left to tell.
             let _ = self.answers.send(answers);

@@ -12,9 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use icecore_state::{DeviceState, Fleet};
+use icecore_log::LogPoint;
+use icecore_state::{DeviceState, Fleet, Reach, Recent};
 use icecore_wire::DeviceName;
 
+use super::content::BlockContent;
 pub(super) use folding::{Durable, Folding};
 pub(super) use opening::{Opened, open};
 pub(super) use writing::{SnapshotWriter, Writing};
@@ -47,11 +49,24 @@ struct Live {
     fleet: Fleet,
     /// Every event before this position is in it, and none behind it.
     position: u64,
+    recent: Recent,
+}
+
+/// One device as the live state has it.
+#[derive(Debug, Clone)]
+pub struct LiveDevice {
+    /// Its state; `None` if the log says nothing of it.
+    pub state: Option<Arc<DeviceState>>,
+    /// Every event before this position is in it, and none behind it.
+    pub position: u64,
+    /// How far back its events reach that came since the server was started.
+    pub recent: Vec<Reach>,
 }
 
 impl LiveState {
     fn new(fleet: Fleet, position: u64) -> Self {
-        Self { live: Arc::new(Mutex::new(Live { fleet, position })), wanted: Arc::default() }
+        let recent = Recent::new(position);
+        Self { live: Arc::new(Mutex::new(Live { fleet, position, recent })), wanted: Arc::default() }
     }
 
     /// Up to which position of the log it goes: every event before that is in it.
@@ -60,11 +75,11 @@ impl LiveState {
         self.lock().position
     }
 
-    /// The state of a device, and the position up to which it goes.
+    /// A device, and up to which position of the log it is known.
     #[must_use]
-    pub fn device_at(&self, name: &DeviceName) -> (u64, Option<Arc<DeviceState>>) {
-        let live = self.lock();
-        (live.position, live.fleet.device(name).cloned())
+    pub fn look_up(&self, name: &DeviceName) -> LiveDevice {
+        let Live { fleet, position, recent } = &*self.lock();
+        LiveDevice { state: fleet.device(name).cloned(), position: *position, recent: recent.of(name) }
     }
 
     /// The state of a device; `None` if the log says nothing of it. It stays as it is while events go on coming.
@@ -99,11 +114,14 @@ impl LiveState {
         look(&mut self.lock().fleet)
     }
 
-    /// Folds what comes next, up to `position`.
-    fn fold(&self, position: u64, fold: impl FnOnce(&mut Fleet)) {
-        let mut live = self.lock();
-        fold(&mut live.fleet);
-        live.position = position;
+    /// Folds blocks that come next.
+    fn fold(&self, blocks: &[(BlockContent, LogPoint)]) {
+        let Live { fleet, position, recent } = &mut *self.lock();
+        for (content, point) in blocks {
+            content.fold_into(fleet);
+            content.note_in(recent);
+            *position = point.position;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Live> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use icecore_ingest::{Enrolment, Labels};
+use icecore_ingest::{Enrolment, Labels, LiveDevice};
 use icecore_replay::format_instant;
 use icecore_state::{DeviceLedger, DeviceState, EpochLedger};
 use icecore_wire::{DeviceName, Glob, SequenceRanges};
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::Api;
 use super::cursor::Page;
-use super::known::Now;
+use super::known::Everybody;
 use super::parameters::{Named, Parameters};
 use super::problem::{Kind, Problem};
 use crate::instant;
@@ -79,7 +79,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, mut query: Parameters) -> 
     let look = Arc::clone(&api);
     let list = move |_: &_| {
         let (enrolments, labels) = look.registry()?;
-        let Now { states, position } = look.known.devices();
+        let Everybody { states, position } = look.known.devices();
         let all = everybody(&enrolments, &labels, &states);
         let (devices, next) = wanted.page(&all, &page);
         let damage = look.known.damage();
@@ -98,7 +98,7 @@ pub(super) async fn one(
     let look = Arc::clone(&api);
     let one = move |_: &_| {
         let (enrolments, labels) = look.registry()?;
-        let Now { states: state, position } = look.known.device(&name);
+        let LiveDevice { state, position, .. } = look.known.device(&name);
         let known = Known {
             enrolment: enrolments.iter().find(|enrolment| enrolment.name == name.as_str()),
             labels: labels.now(name.as_str()),
@@ -120,7 +120,7 @@ pub(super) async fn gaps(
     let look = Arc::clone(&api);
     let gaps = move |_: &_| {
         look.check_known(&name)?;
-        let Now { states: state, position } = look.known.device(&name);
+        let LiveDevice { state, position, .. } = look.known.device(&name);
         let epochs = state.as_ref().map_or(&[][..], |state| state.ledger().epochs());
         Ok(json!({
             "device": name.as_str(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use icecore_ingest::{LiveState, Writer};
+use icecore_ingest::{LiveDevice, LiveState, Writer};
 use icecore_state::DeviceState;
 use icecore_wire::DeviceName;
 
@@ -15,10 +15,10 @@ pub(super) struct Known {
     damage: Option<String>,
 }
 
-/// A state of all devices, or of one: of everything before a position, and perhaps of some of what is behind it.
+/// All devices: everything before a position, and perhaps some of what is behind it.
 #[derive(Debug)]
-pub(super) struct Now<T> {
-    pub(super) states: T,
+pub(super) struct Everybody {
+    pub(super) states: Vec<(DeviceName, Arc<DeviceState>)>,
     pub(super) position: u64,
 }
 
@@ -34,14 +34,13 @@ impl Known {
         self.damage.as_deref()
     }
 
-    /// One device; nothing more than what is before the position.
-    pub(super) fn device(&self, name: &DeviceName) -> Now<Option<Arc<DeviceState>>> {
-        let (position, states) = self.live.device_at(name);
-        Now { states, position }
+    /// One of them.
+    pub(super) fn device(&self, name: &DeviceName) -> LiveDevice {
+        self.live.look_up(name)
     }
 
     /// All of them, taken in parts, so that ingestion does not wait for it.
-    pub(super) fn devices(&self) -> Now<Vec<(DeviceName, Arc<DeviceState>)>> {
+    pub(super) fn devices(&self) -> Everybody {
         let position = self.live.position();
         let mut states = Vec::new();
         loop {
@@ -49,7 +48,7 @@ impl Known {
             let is_last = part.len() < AT_ONCE;
             states.extend(part);
             if is_last {
-                return Now { states, position };
+                return Everybody { states, position };
             }
         }
     }

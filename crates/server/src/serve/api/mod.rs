@@ -122,7 +122,7 @@ impl Api {
 
     /// Whether a device exists: it is enrolled, has labels, or something was received of it.
     fn check_known(&self, device: &DeviceName) -> Result<(), Problem> {
-        if self.known.device(device).states.is_some() {
+        if self.known.device(device).state.is_some() {
             return Ok(());
         }
         let (enrolments, labels) = self.registry()?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use icecore_ingest::LiveDevice;
 use icecore_log::RealDisk;
 use icecore_replay::{AsOf, AsOfError, Bases};
 use icecore_state::DeviceState;
@@ -12,7 +13,6 @@ use icecore_wire::DeviceName;
 use serde_json::Value;
 
 use super::Api;
-use super::known::Now;
 use super::parameters::{Named, Parameters};
 use super::pool::Cancelled;
 use super::problem::{Kind, Problem};
@@ -42,7 +42,7 @@ impl Api {
         cancelled: &Cancelled,
     ) -> Result<Arc<DeviceState>, Problem> {
         self.check_known(name)?;
-        let Now { states: live, position } = self.known.device(name);
+        let LiveDevice { state: live, position, recent } = self.known.device(name);
         if as_of.known_at.is_none() {
             let live = live.clone().unwrap_or_default();
             let found = as_of.at.map_or(Some(Arc::clone(&live)), |at| live.up_to(at).map(Arc::new));
@@ -54,7 +54,7 @@ impl Api {
         let replay = self.replay()?.stopped_by(cancelled.flag());
         let snapshots = Snapshots::new(Arc::new(RealDisk), &self.config.data.dir);
         let bases = Bases::new(&snapshots, Vec::new()).map_err(anyhow::Error::from)?;
-        let bases = if as_of.known_at.is_none() { bases.with_live(position, live) } else { bases };
+        let bases = if as_of.known_at.is_none() { bases.with_live(position, live, recent) } else { bases };
         let mut states = replay.state(name, as_of, &bases)?;
         states.explained.faults.iter().for_each(|fault| tracing::warn!(fault, "a snapshot is passed over"));
         // Nothing was received of it by then.
