@@ -19,7 +19,6 @@ use std::time::Duration;
 use icecore_wire::{DeviceName, Schema};
 
 use crate::block::BlockReader;
-use crate::committer::LogPoint;
 use crate::directory::DirectoryFile;
 use crate::disk::Disk;
 use crate::error::{Damage, LogError};
@@ -227,7 +226,7 @@ impl LogReader {
         self.end.block
     }
 
-    /// The log's hash chain before a block: what [`LogPoint::chain`] is there. `None` where it cannot be
+    /// The log's hash chain before a block: what [`LogPoint::chain`](crate::LogPoint::chain) is there. `None` where it cannot be
     /// told any more: because the block was sealed, is damaged or beyond the end, or because a recovery has written the block before
     /// it again, which then has the nonce of another segment and so another hash.
     pub fn chain_before(&self, block: u64) -> Result<Option<[u8; 32]>, LogError> {
@@ -254,18 +253,6 @@ impl LogReader {
             }
         }
         Ok(walk.at.chain)
-    }
-
-    /// Whether the view goes through a place that a log of this id once had, as far as that can be told: [`LogReader::chain_before`]
-    /// says of what it cannot.
-    ///
-    /// # Errors
-    /// When the log cannot be read.
-    pub fn passes(&self, log: &[u8; 16], point: &LogPoint) -> Result<bool, LogError> {
-        if self.log() != Some(*log) || point.position > self.positions().end {
-            return Ok(false);
-        }
-        Ok(self.chain_before(point.block)?.is_none_or(|chain| chain == point.chain))
     }
 
     /// The id of the log; `None` of an empty directory.

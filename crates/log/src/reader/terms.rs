@@ -32,6 +32,16 @@ impl LogReader {
         Ok(true)
     }
 
+    /// Whether everything that stood before `position` when a log of this id was in this term is here, as far as [`LogReader::holds`] can
+    /// tell.
+    ///
+    /// # Errors
+    /// As [`LogReader::holds`].
+    pub fn holds_all_before(&self, log: &[u8; 16], term: u64, position: u64) -> Result<bool, LogError> {
+        let last = position.checked_sub(1);
+        Ok(self.log() == Some(*log) && last.map_or(Ok(true), |last| self.holds(term, last))?)
+    }
+
     /// The position of the first event in a segment that was not copied there by the recovery that began it.
     fn first_new_position(&self, header: &SegmentHeader) -> Result<u64, LogError> {
         if !header.begins_with_copy {

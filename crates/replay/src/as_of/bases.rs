@@ -87,7 +87,7 @@ impl Bases {
         for snapshot in &self.snapshots {
             let head = snapshot.head();
             let is_there = self.end().is_none_or(|end| head.point.position <= end);
-            if is_there && replay.reader().passes(&head.log, &head.point)? {
+            if is_there && replay.reader().holds_all_before(&head.log, head.term, head.point.position)? {
                 chains.extend(Chain::to(snapshot, &self.snapshots));
             }
         }
