@@ -41,6 +41,7 @@ pub(crate) struct Made {
     appender: Appender,
     committer: Committer,
     encoder: Encoder,
+    term: u64,
     catalog: Arc<Catalog>,
     fleet: Fleet,
     recent: Recent,
@@ -73,7 +74,8 @@ impl Made {
         let data = directory.join("data");
         fs::create_dir_all(&data)?;
         let options = Options { segment_bytes: SEGMENT_BYTES, ..Options::default() };
-        let (appender, committer, _) = HotLog::open(Arc::new(RealDisk), &data, options, BEGIN, &mut |_| {})?;
+        let (appender, committer, recovery) =
+            HotLog::open(Arc::new(RealDisk), &data, options, BEGIN, &mut |_| {})?;
         let source = |device: u64| {
             let device = format!("plant-{}/pump-{device}", device % 50).parse()?;
             Ok(Arc::new(Source { device, epoch: Epoch::from_bytes([1; 16]), number: 0 }))
@@ -85,6 +87,7 @@ impl Made {
             appender,
             committer,
             encoder: Encoder::new(),
+            term: recovery.term,
             catalog: Arc::new(Catalog::open(&data, [7; 16], None)?),
             fleet: Fleet::default(),
             recent: Recent::new(0),
@@ -184,8 +187,8 @@ impl Made {
         self.fleet.cut();
         let mut devices = self.fleet.capture(usize::MAX).expect("all of them are captured at once");
         devices.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let (log, received) = (self.committer.log(), self.received);
-        let head = SnapshotHead { log, kind, point, term: 1, received, created: 0, devices: 0 };
+        let (log, term, received) = (self.committer.log(), self.term, self.received);
+        let head = SnapshotHead { log, kind, point, term, received, created: 0, devices: 0 };
         self.snapshots().write(head, devices.into_iter().map(Ok))?;
         self.base = Some(point.block);
         Ok(())

@@ -27,6 +27,7 @@ pub(crate) struct Site {
     appender: Appender,
     committer: Committer,
     encoder: Encoder,
+    term: u64,
     catalog: Catalog,
     fleet: Fleet,
     /// Of the second half of what comes.
@@ -45,12 +46,12 @@ impl Site {
         let data = directory.path().join("data");
         fs::create_dir(&data).unwrap();
         let options = Options { segment_bytes: 8192, ..Options::default() };
-        let (appender, committer, _) =
+        let (appender, committer, recovery) =
             HotLog::open(Arc::new(RealDisk), &data, options, 0, &mut |_| {}).unwrap();
         let catalog = Catalog::open(&data, [7; 16], None).unwrap();
-        let (fleet, encoder) = (Fleet::default(), Encoder::new());
+        let (fleet, encoder, term) = (Fleet::default(), Encoder::new(), recovery.term);
         let (recent, received, base, next) = (None, 0, None, BTreeMap::new());
-        Self { directory, appender, committer, encoder, catalog, fleet, recent, received, base, next }
+        Self { directory, appender, committer, encoder, term, catalog, fleet, recent, received, base, next }
     }
 
     fn data(&self) -> PathBuf {
@@ -106,8 +107,8 @@ impl Site {
         self.fleet.cut();
         let mut devices = self.fleet.capture(usize::MAX).unwrap();
         devices.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let (log, received) = (self.committer.log(), self.received);
-        let head = SnapshotHead { log, kind, point, term: 1, received, created: 0, devices: 0 };
+        let (log, term, received) = (self.committer.log(), self.term, self.received);
+        let head = SnapshotHead { log, kind, point, term, received, created: 0, devices: 0 };
         self.snapshots().write(head, devices.into_iter().map(Ok)).unwrap();
         self.base = Some(point.block);
     }
