@@ -1,5 +1,6 @@
 //! The states of the devices of the real data sets are what pandas says of the files, finally and at random event times.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::harness::{Site, assert_success, crash_seed, output, workspace};
@@ -32,12 +33,15 @@ fn states_are_what_pandas_says_of_the_files() {
     compare(&python, &site, &data);
 }
 
-fn compare(python: &str, site: &Site, data: &std::path::Path) {
+fn compare(python: &str, site: &Site, data: &Path) {
     let script = workspace().join("crates/server/tests/scenarios/states.py");
-    let mut command = Command::new(python);
-    command.arg(script).arg(env!("CARGO_BIN_EXE_icecore")).arg(site.path("icecore.toml")).arg(data);
-    command.arg(crash_seed().to_string()).args(FILES);
-    let compared = output(command);
-    assert_success(&compared);
-    print!("{}", String::from_utf8_lossy(&compared.stdout));
+    let seed = crash_seed().to_string();
+    for name in FILES {
+        let mut command = Command::new(python);
+        command.arg(&script).arg(env!("CARGO_BIN_EXE_icecore")).arg(site.path("icecore.toml")).arg(data);
+        command.args([&seed, name]);
+        let compared = output(command);
+        assert_success(&compared);
+        print!("{}", String::from_utf8_lossy(&compared.stdout));
+    }
 }
