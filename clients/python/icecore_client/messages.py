@@ -41,6 +41,7 @@ class Code(IntEnum):
     shutting_down = 21
     internal = 22
     rate_limited = 23
+    schema_reserved = 24
 
 
 def code_name(code: int) -> str:

@@ -28,7 +28,7 @@ pub use quarantine::quarantined;
 pub use registry::{Enrolment, LabelHistory, Labels, Registry, RegistryError, Role};
 pub use renewal::{Issuer, Renewal};
 pub use writer::{
-    Answer, Attachment, BlockContent, Body, Core, Decision, Health, InvalidBatch, LiveDevice, LiveState,
-    ReadElsewhere, Refusal, Reply, SnapshotOptions, StartError, StopError, Submission, Writer, WriterHandle,
-    WriterOptions,
+    Answer, Attachment, BlockContent, Body, Core, Decision, Derived, EmitError, Emitter, Health,
+    InvalidBatch, LiveDevice, LiveState, ReadElsewhere, Refusal, Reply, SnapshotOptions, StartError, StopError,
+    Submission, Writer, WriterHandle, WriterOptions,
 };

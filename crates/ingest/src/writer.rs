@@ -1,6 +1,7 @@
 //! The writer: the one owner of the hot log, and the threads around it.
 //!
 //! - [`core`]: every decision, synchronous and deterministic
+//! - [`emitter`]: what the server itself writes
 //! - [`submission`]: what goes in and comes out
 //! - [`inbox`], [`queue`]: the bounded, fair way in
 //! - [`content`], [`live`]: what blocks hold, and the state that is folded from it
@@ -9,6 +10,7 @@
 mod clock;
 mod content;
 mod core;
+mod emitter;
 mod inbox;
 mod live;
 mod queue;
@@ -29,6 +31,7 @@ pub use self::core::Core;
 use clock::ReceivedClock;
 pub(crate) use clock::wall_time;
 pub use content::BlockContent;
+pub use emitter::{Derived, EmitError, Emitter};
 pub(crate) use inbox::{Closed, Inbox, Lane, MAX_GROUP_BYTES, Reservation};
 use live::{Folding, Opened, SnapshotWriter};
 pub use live::{LiveDevice, LiveState, SnapshotOptions};
@@ -259,6 +262,14 @@ impl Writer {
     #[must_use]
     pub fn recovery(&self) -> &Recovery {
         &self.recovery
+    }
+
+    /// What writes the batches that the server itself derives, on a thread of the caller's.
+    ///
+    /// # Errors
+    /// When the system has no room for what it takes to wait.
+    pub fn emitter(&self) -> std::io::Result<Emitter> {
+        Emitter::new(Arc::clone(&self.inbox), self.live.clone(), Arc::clone(&self.durable_position))
     }
 
     /// What every device looks like now.

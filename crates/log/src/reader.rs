@@ -22,9 +22,9 @@ use crate::block::BlockReader;
 use crate::directory::DirectoryFile;
 use crate::disk::Disk;
 use crate::error::{Damage, LogError};
-use crate::manifest::{self, Child, History, Manifest, SealedPart};
+use crate::manifest::{self, Child, CurrentSegment, History, Manifest, SealedPart};
 use crate::record::{Fact, Source};
-use crate::sealed::{Footers, SchemaFilter};
+use crate::sealed::{Footers, SchemaFilter, SealedSegment};
 use crate::sealed_store::{Elsewhere, SealedStore};
 use crate::segment::{self, Layout, SegmentHeader};
 use crate::segment_id::SegmentId;
@@ -203,6 +203,36 @@ impl LogReader {
             .iter()
             .flat_map(|part| &part.segments)
             .map(|segment| (segment.id, &segment.child))
+    }
+
+    /// Opens a sealed segment of this view that counts.
+    ///
+    /// # Errors
+    /// [`LogError::Absent`] if it is neither here nor elsewhere; or when it cannot be read.
+    pub fn open_sealed(&self, id: SegmentId) -> Result<SealedSegment, LogError> {
+        self.store.open(self.current(id)?)
+    }
+
+    /// Opens what is here of a sealed segment of this view that counts: whether or not its pages are, its footer can be looked at.
+    ///
+    /// # Errors
+    /// [`LogError::Absent`] or [`LogError::Forgotten`] if nothing of it is here; or when it cannot be read.
+    pub fn open_footer(&self, id: SegmentId) -> Result<SealedSegment, LogError> {
+        self.store.open_for_lookup(self.current(id)?)
+    }
+
+    /// Whether a sealed segment of this view still counts: since the view was opened, it may have been split.
+    ///
+    /// # Errors
+    /// When the manifests cannot be read.
+    pub fn still_counts(&self, id: SegmentId) -> Result<bool, LogError> {
+        let SealedStore { disk, layout, .. } = &self.store;
+        Ok(History::read(&**disk, layout)?.find(id).is_ok())
+    }
+
+    fn current(&self, id: SegmentId) -> Result<&CurrentSegment, LogError> {
+        let mut all = self.segments.sealed.iter().flat_map(|part| &part.segments);
+        all.find(|segment| segment.id == id).ok_or(LogError::Absent { id, positions: 0..0 })
     }
 
     /// Events before this position are sealed: the payloads of their batches may have been made anew, of the same rows.

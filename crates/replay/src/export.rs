@@ -7,6 +7,7 @@ mod text;
 
 pub use csv::Csv;
 pub use ndjson::{EventJson, Ndjson};
+pub(crate) use output::Output;
 pub(crate) use text::TimeText;
 
 use crate::{Event, ReplayError};

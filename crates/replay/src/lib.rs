@@ -32,6 +32,7 @@ mod follow;
 mod instant;
 mod query;
 mod replay;
+pub mod rollup;
 #[cfg(test)]
 mod sample;
 mod time_order;

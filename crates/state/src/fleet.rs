@@ -74,8 +74,12 @@ impl Fleet {
         self.touch(&fact.source().device).apply(fact);
     }
 
-    /// Takes in the events of a batch that was received at `received`, nanoseconds since the Unix epoch.
+    /// Takes in the events of a batch that was received at `received`, nanoseconds since the Unix epoch. What the server derived
+    /// is no event of the device's.
     pub fn fold(&mut self, source: &Source, received: i64, batch: &Batch) {
+        if source.epoch.is_derived() {
+            return;
+        }
         self.touch(&source.device).fold(source.number, received, batch, 0..batch.count() as usize);
     }
 

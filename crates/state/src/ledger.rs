@@ -148,14 +148,22 @@ impl DeviceLedger {
 
     /// Takes note of when something was received, and returns the epoch it is about.
     fn heard(&mut self, source: &Source, received: RangeInclusive<i64>) -> &mut EpochLedger {
-        self.first_received = self.first_received.min(*received.start());
-        self.last_received = self.last_received.max(*received.end());
+        // What the server derives says nothing of whether the device is alive.
+        if !source.epoch.is_derived() {
+            self.first_received = self.first_received.min(*received.start());
+            self.last_received = self.last_received.max(*received.end());
+        }
         self.epoch_entry(source)
     }
 
     /// The device's epochs in order of first arrival.
     pub fn epochs(&self) -> &[EpochLedger] {
         &self.epochs
+    }
+
+    /// Those that the device itself began: without what the server derived from its events.
+    pub fn device_epochs(&self) -> impl Iterator<Item = &EpochLedger> {
+        self.epochs.iter().filter(|epoch| !epoch.epoch.is_derived())
     }
 
     /// The epoch with this id.
@@ -174,9 +182,9 @@ impl DeviceLedger {
         self.last_received
     }
 
-    /// How many events of the device are stored.
+    /// How many events that the device sent are stored.
     pub fn events(&self) -> u64 {
-        self.epochs.iter().map(|epoch| epoch.stored.count()).sum()
+        self.device_epochs().map(|epoch| epoch.stored.count()).sum()
     }
 
     fn next_epoch_number(&self) -> u32 {

@@ -5,6 +5,7 @@
 //! new batches from resends; `device gaps` builds one to print the holes.
 //!
 //! [`DeviceState`] is all of it: the ledger of one device, and the statistics of its events by schema and field.
+//! [`rollup`] has the statistics of windows of time instead.
 //! [`DeviceState::view`] is how it is read. [`Fleet`] holds all of them, and a [`snapshot`] is what it is at some place in the
 //! log, as a file.
 //!
@@ -18,6 +19,7 @@ mod ledger;
 pub mod limits;
 mod recent;
 mod refused;
+pub mod rollup;
 mod skew;
 pub mod snapshot;
 mod view;

@@ -135,7 +135,7 @@ impl FieldView {
 }
 
 impl StatisticsView {
-    fn of(field: &Field, tally: &Statistics, ahead: Option<&Statistics>) -> Option<Self> {
+    pub(crate) fn of(field: &Field, tally: &Statistics, ahead: Option<&Statistics>) -> Option<Self> {
         match (tally, ahead) {
             (Statistics::Plain, _) => None,
             (Statistics::Gauge(gauge), Some(Statistics::Gauge(ahead))) => Self::gauge(field, &[gauge, ahead]),
@@ -228,7 +228,7 @@ impl Level {
 }
 
 /// The number of a column with these bits.
-fn kept(ty: ColumnType, bits: u64) -> (Kept, f64) {
+pub(crate) fn kept(ty: ColumnType, bits: u64) -> (Kept, f64) {
     match ty {
         ColumnType::F64 => (Kept::F64(bits), f64::from_bits(bits)),
         ColumnType::F32 => (Kept::F32(bits as u32), f32::from_bits(bits as u32).into()),

@@ -209,6 +209,31 @@ impl Epoch {
         getrandom::fill(&mut bytes).expect("the operating system must provide random numbers");
         Self(bytes)
     }
+
+    /// How the epochs begin that a server writes by itself. No device may attach one: one that begins so by chance is as
+    /// likely as one in 2⁶⁴.
+    const DERIVED: [u8; 8] = *b"rollups\0";
+
+    /// The epoch of what the server of this log derives from the events of `device`, as the schema of this name. It is always
+    /// the same one, so that whoever derives it again goes on with its sequences.
+    #[must_use]
+    pub fn derived(log: &[u8; 16], device: &DeviceName, schema: &str) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("icecore 2026 epoch of a derived schema");
+        hasher.update(log);
+        hasher.update(&(device.as_str().len() as u64).to_le_bytes());
+        hasher.update(device.as_str().as_bytes());
+        hasher.update(schema.as_bytes());
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&Self::DERIVED);
+        bytes[8..].copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+        Self(bytes)
+    }
+
+    /// Whether it is one of the server's own, of what it derived from a device's events.
+    #[must_use]
+    pub fn is_derived(&self) -> bool {
+        self.0.starts_with(&Self::DERIVED)
+    }
 }
 
 impl SchemaId {
@@ -262,6 +287,18 @@ mod tests {
             assert_eq!(DeviceName::from_percent_encoded(text), Err(InvalidName::NotUtf8), "{text}");
         }
         assert_eq!(DeviceName::from_percent_encoded("%00"), Err(InvalidName::Control('\0')));
+    }
+
+    #[test]
+    fn derived_epochs_are_told_by_their_beginning_and_differ() {
+        let derived =
+            |log, device: &str, schema| Epoch::derived(&[log; 16], &device.parse().unwrap(), schema);
+        let epoch = derived(1, "pump", "vibration@1m");
+        assert_eq!(epoch.to_string(), "726f6c6c7570730073ed73d7c816443f", "frozen: it is in logs");
+        assert!(epoch.is_derived() && !Epoch::random().is_derived());
+        for other in [derived(2, "pump", "vibration@1m"), derived(1, "pumpv", "ibration@1m")] {
+            assert_ne!(epoch, other);
+        }
     }
 
     #[test]

@@ -188,6 +188,12 @@ impl Control {
     /// Attaches a device or says why not; returns what another session lost by it.
     fn attach(&self, state: &mut State, attach: Attach) -> Option<(DeviceName, Loss)> {
         let Attach { alias, device, epoch } = attach;
+        if epoch.is_derived() {
+            let message = format!("epoch {epoch} is one of the server's own; begin a new one");
+            let refuse = Refuse { alias: Some(alias), code: Code::NotGranted, message, retry_after: None };
+            state.machine.refuse(refuse);
+            return None;
+        }
         if let Err(denied) = self.session.identity.may_write(&device, &self.hub.registry, wall_time()) {
             if let Some(left_out) = self.hub.refused_attaches.admit(std::time::Instant::now()) {
                 let (code, reason) = (denied.code.name(), &denied.message);

@@ -231,6 +231,8 @@ impl Core {
                 let message = "the epoch has as many gaps as are kept; send what is missing first";
                 self.defer(from, batch.range(), Code::TooManyRanges, message.to_owned(), RETRY_AFTER_LIMIT)
             }
+            // A device with many gaps does not keep the server from what it derives itself.
+            Verdict::TooManyEpochs if from.is_own() => self.store(from, batch),
             Verdict::TooManyEpochs => {
                 let message =
                     "the device has as many unfinished epochs as are kept; finish one of them first";
@@ -242,7 +244,7 @@ impl Core {
     /// Stores a batch none of whose sequences are stored. That some of them may be refused or dropped is no
     /// obstacle: stored beats both.
     fn store(&mut self, from: Arc<Attachment>, batch: Batch) -> Decision {
-        match self.schemas.admit(batch.schema()) {
+        match self.schemas.admit(batch.schema(), from.is_own()) {
             Ok(()) => {}
             Err((code, message)) if code.is_permanent() => {
                 let invalid =

@@ -38,8 +38,18 @@ impl SchemaBook {
     }
 
     /// Whether batches of `schema` may be stored: it is known, or it follows from the version before it and
-    /// leads to the version after it.
-    pub(super) fn admit(&self, schema: &Schema) -> Result<(), (Code, String)> {
+    /// leads to the version after it. The server's `own` ones are as the schemas that they were derived from, which were judged.
+    pub(super) fn admit(&self, schema: &Schema, own: bool) -> Result<(), (Code, String)> {
+        if own {
+            return Ok(());
+        }
+        if let Some((raw, _)) = Schema::split_derived(schema.name()) {
+            let name = schema.name();
+            let message = format!(
+                "schema name `{name}` has an `@`, which is for what the server itself derives from `{raw}`; choose another name"
+            );
+            return Err((Code::SchemaReserved, message));
+        }
         if self.known.contains(&schema.id()) && !self.only_declared {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! What goes into the writer, and what comes out of it.
 
 use std::ops::Range;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -20,13 +21,26 @@ pub struct Attachment {
     pub epoch: Epoch,
     /// As the log knows it. The core fills it in with the first record, when the epoch's number is certain.
     pub(super) source: OnceLock<Arc<Source>>,
+    /// Where answers go that are for no session: of what the server itself writes.
+    own: Option<Sender<Reply>>,
 }
 
 impl Attachment {
     /// A new attachment; nobody has checked anything about it.
     #[must_use]
     pub fn new(session: u64, alias: u32, device: DeviceName, epoch: Epoch) -> Arc<Self> {
-        Arc::new(Self { session, alias, device, epoch, source: OnceLock::new() })
+        Arc::new(Self { session, alias, device, epoch, source: OnceLock::new(), own: None })
+    }
+
+    /// An attachment for what the server itself writes; `answers` gets the replies.
+    pub(super) fn own(device: DeviceName, epoch: Epoch, answers: Sender<Reply>) -> Arc<Self> {
+        let own = Some(answers);
+        Arc::new(Self { session: 0, alias: 0, device, epoch, source: OnceLock::new(), own })
+    }
+
+    /// Whether the server itself writes under it.
+    pub(super) fn is_own(&self) -> bool {
+        self.own.is_some()
     }
 }
 
@@ -120,6 +134,16 @@ pub struct Answer {
     pub to: Arc<Attachment>,
     /// What.
     pub reply: Reply,
+}
+
+impl Answer {
+    /// The answer, if it is for a session. Any other is handed over.
+    pub(super) fn for_session(self) -> Option<Self> {
+        let Some(own) = &self.to.own else { return Some(self) };
+        // Whoever does not wait for it any more does not need it.
+        let _ = own.send(self.reply);
+        None
+    }
 }
 
 /// The kinds of [`Answer`].

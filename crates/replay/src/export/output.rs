@@ -9,25 +9,25 @@ const WRITE_BYTES: usize = 256 << 10;
 
 /// Text on its way out. Lines are formatted in place, at the end of `buffer`.
 #[derive(Debug)]
-pub(super) struct Output<W> {
-    pub(super) buffer: Vec<u8>,
+pub(crate) struct Output<W> {
+    pub(crate) buffer: Vec<u8>,
     out: W,
 }
 
 impl<W: Write> Output<W> {
-    pub(super) fn new(out: W) -> Self {
+    pub(crate) fn new(out: W) -> Self {
         Self { buffer: Vec::with_capacity(WRITE_BYTES + WRITE_BYTES / 8), out }
     }
 
     /// Ends a line, and writes when enough is gathered.
     #[inline]
-    pub(super) fn end_line(&mut self) -> Result<(), ReplayError> {
+    pub(crate) fn end_line(&mut self) -> Result<(), ReplayError> {
         self.buffer.push(b'\n');
         if self.buffer.len() < WRITE_BYTES { Ok(()) } else { self.write() }
     }
 
     /// Writes everything gathered, through to the operating system.
-    pub(super) fn flush(&mut self) -> Result<(), ReplayError> {
+    pub(crate) fn flush(&mut self) -> Result<(), ReplayError> {
         self.write()?;
         self.out.flush().map_err(ReplayError::Output)
     }

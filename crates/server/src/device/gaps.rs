@@ -19,7 +19,7 @@ pub(super) fn run(name: &DeviceName, config: &Config, out: &mut impl Write) -> a
         ("events", Align::Right),
         ("gap", Align::Left),
     ]);
-    for epoch in device.epochs() {
+    for epoch in device.device_epochs() {
         let mut gaps: Vec<(Range<u64>, String)> = Vec::new();
         gaps.extend(epoch.missing().iter().map(|range| (range, "missing".to_owned())));
         gaps.extend(epoch.dropped().iter().map(|range| (range, "dropped by the device".to_owned())));
@@ -35,7 +35,7 @@ pub(super) fn run(name: &DeviceName, config: &Config, out: &mut impl Write) -> a
     }
     if table.is_empty() {
         let (events, epochs) =
-            (counted(device.events(), "event"), counted(device.epochs().len() as u64, "epoch"));
+            (counted(device.events(), "event"), counted(device.device_epochs().count() as u64, "epoch"));
         writeln!(out, "no gaps: {events} of {epochs}, every sequence stored")?;
     } else {
         table.write(out)?;

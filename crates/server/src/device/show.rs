@@ -106,7 +106,7 @@ pub(crate) fn epochs(data: &DeviceLedger) -> Table {
         ("dropped", Align::Right),
         ("missing", Align::Right),
     ]);
-    for epoch in data.epochs() {
+    for epoch in data.device_epochs() {
         table.row([
             epoch.number().to_string(),
             epoch.epoch().to_string(),

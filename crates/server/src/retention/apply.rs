@@ -34,7 +34,7 @@ pub(super) fn run(args: &ApplyArgs, config: &Config, out: &mut impl Write) -> an
     let Outcome::Applied(version) = decisions::ask(config, wish, args.reason.as_deref())? else {
         bail!("the server answered something else; is it of this version?");
     };
-    let policies = counted(proposed.policies().len() as u64, "policy").replace("policys", "policies");
+    let policies = counted(proposed.written().len() as u64, "policy").replace("policys", "policies");
     writeln!(out, "version {version} applies from now on: {policies}")?;
     Ok(())
 }

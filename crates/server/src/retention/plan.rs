@@ -1,9 +1,11 @@
 //! `icecore retention plan`: the planner that the worker obeys, asked beside it.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use anyhow::Context;
 use icecore_ingest::LabelHistory;
+use icecore_log::SegmentId;
 use icecore_tier::catalog::{Catalog, Deletions, Entry, View};
 use icecore_tier::plan::{
     Action, Books, Day, Kind, Moment, Plan, Rehearsal, Requests, SnapshotPlan, Stores, Upkeep, Waiting,
@@ -91,7 +93,7 @@ fn moment(view: &View, config: &Config, now: i64) -> anyhow::Result<Moment> {
 
 /// The segments, with the shares that the catalog has.
 fn books<'p>(view: &View, policies: &'p PolicySet) -> anyhow::Result<Books<'p>> {
-    let mut books = Books::new(policies);
+    let mut books = Books::new(policies).rolled_up_to(rolled_up_to(view)?);
     for entry in view.segments()? {
         let Entry { segment, holds, .. } = entry?;
         books.add(&segment, !holds.is_empty())?;
@@ -107,7 +109,7 @@ fn proposed_books<'p>(
     labels: &LabelHistory,
     comparison: &mut Comparison<'_>,
 ) -> anyhow::Result<Books<'p>> {
-    let mut books = Books::new(policies);
+    let mut books = Books::new(policies).rolled_up_to(rolled_up_to(view)?);
     for row in view.segments_with_contents()? {
         let (Entry { mut segment, holds, .. }, contents) = row?;
         segment.shares = tiers::shares(policies, labels, segment.bytes, &contents);
@@ -116,6 +118,11 @@ fn proposed_books<'p>(
     }
     books.keep_snapshots(view.snapshots()?, view.deleted_to()?);
     Ok(books)
+}
+
+/// Events before this position are rolled up.
+fn rolled_up_to(view: &View) -> anyhow::Result<u64> {
+    Ok(view.rolled_up()?.map_or(0, |rolled_up| rolled_up.position))
 }
 
 fn stores(config: &Config) -> Stores {
@@ -146,8 +153,11 @@ fn plan_as_json(plan: &Plan, at: i64) -> Value {
         json
     };
     let actions: Vec<Value> = plan.actions.iter().map(action).collect();
+    let waits =
+        |(segment, policy): &(SegmentId, Arc<str>)| json!({ "segment": segment, "policy": &**policy });
+    let unrolled: Vec<Value> = plan.unrolled.iter().map(waits).collect();
     let SnapshotPlan { keep, drop, waiting, save: _ } = &plan.snapshots;
-    let mut json = json!({ "at": display_seconds(at), "actions": actions, "drop_snapshots": drop });
+    let mut json = json!({ "at": display_seconds(at), "actions": actions, "unrolled": unrolled, "drop_snapshots": drop });
     if let Some(need) = keep {
         json["keep_a_snapshot"] = json!(need.to_string());
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use icecore_ingest::{LabelHistory, Labels, Registry, RegistryError};
-use icecore_tier::policy::PolicySet;
+use icecore_tier::policy::{PolicySet, Rollup};
 
 /// The policies that apply, and the labels of devices: both change while the server runs.
 pub(super) struct Classes {
@@ -51,10 +51,24 @@ impl Classes {
 }
 
 impl ClassOf {
+    /// Whether any policy wants anything rolled up.
+    pub(super) fn rolls_up(&self) -> bool {
+        self.policies.written().iter().any(|policy| !policy.rollup.is_empty())
+    }
+
+    /// How what `device` sent as `schema` and the server received at `received` is rolled up.
+    pub(super) fn rollups(&self, schema: &str, device: &str, received: i64) -> &[Rollup] {
+        &self.policies.resolve(schema, device, self.labels_at(device, received)).rollup
+    }
+
+    fn labels_at(&self, device: &str, received: i64) -> &Labels {
+        self.labels.at(device, received).unwrap_or(&self.unlabelled)
+    }
+
     /// The class of what `device` sent as `schema` and the server received at `received`, in nanoseconds since the Unix
     /// epoch: the labels of then decide.
     pub(super) fn class(&self, schema: &str, device: &str, received: i64) -> Arc<str> {
-        let labels = self.labels.at(device, received).unwrap_or(&self.unlabelled);
+        let labels = self.labels_at(device, received);
         Arc::clone(&self.names[&self.policies.resolve(schema, device, labels).name])
     }
 }

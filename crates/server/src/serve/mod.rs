@@ -7,6 +7,7 @@ mod api;
 mod background;
 mod classes;
 mod http;
+mod rolling;
 mod sealing;
 mod tiering;
 
@@ -23,6 +24,7 @@ use icecore_ingest::{
 use icecore_log::{LogError, Recovery};
 use icecore_schema::Declared;
 use icecore_tier::catalog::Catalog;
+use icecore_tier::elsewhere::Elsewhere;
 use icecore_tier::worker::Worker;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -38,6 +40,7 @@ use crate::{identities, saved, stores};
 use api::Api;
 use classes::Classes;
 use http::Stage;
+use rolling::Rolling;
 use sealing::SealThread;
 use tiering::Tiering;
 
@@ -122,6 +125,13 @@ impl Tiers {
         decisions::serve(&config.data.dir, Arc::clone(&catalog), Arc::clone(registry), applied)?;
         identities::keep_on_record(Arc::clone(&catalog), Arc::clone(registry))?;
         let sealer = writer.sealer();
+        let elsewhere = {
+            let catalog = Arc::clone(&catalog);
+            Arc::new(Elsewhere::new(move || catalog.view(), stores.values().cloned(), waiting.clone()))
+        };
+        let data = config.data.dir.clone();
+        let (known, by) = (Arc::clone(&catalog), Arc::clone(&classes));
+        Rolling::new(data, known, by, writer, elsewhere.resolver())?.start()?;
         let worker =
             Worker::new(Arc::clone(&catalog), stores.into_values(), &sealer, &config.data.dir, waiting)
                 .with_state(Box::new(SavedState::of(&config.data.dir, writer.live())), config.journal());

@@ -31,6 +31,7 @@ mod pandas;
 mod resend;
 mod retention;
 mod revocation;
+mod rollups;
 mod schemas;
 mod sealed;
 mod sealing;

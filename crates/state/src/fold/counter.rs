@@ -32,6 +32,11 @@ impl Counter {
         self.increase
     }
 
+    /// The bits of the earliest event's number, in the type of the column.
+    pub(crate) fn first(&self) -> Option<u64> {
+        self.ends.map(|ends| ends.first.1)
+    }
+
     /// How often it began again.
     #[must_use]
     pub fn resets(&self) -> u64 {

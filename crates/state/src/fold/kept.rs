@@ -40,7 +40,8 @@ pub enum Kept {
 
 impl Kept {
     /// Keeps a value; `None` for a null.
-    pub(crate) fn of(value: Value<'_>) -> Option<Self> {
+    #[must_use]
+    pub fn of(value: Value<'_>) -> Option<Self> {
         Some(match value {
             Value::Null => return None,
             Value::F64(value) => Self::F64(value.to_bits()),
@@ -59,6 +60,22 @@ impl Kept {
             }
             Value::F32List(_) | Value::I16List(_) => Self::List,
         })
+    }
+
+    /// The value, of a text or a byte string what is kept; nothing of a list.
+    #[must_use]
+    pub fn value(&self) -> Value<'_> {
+        match self {
+            Self::F64(bits) => Value::F64(f64::from_bits(*bits)),
+            Self::F32(bits) => Value::F32(f32::from_bits(*bits)),
+            Self::I64(value) => Value::I64(*value),
+            Self::U64(value) => Value::U64(*value),
+            Self::Bool(value) => Value::Bool(*value),
+            Self::Timestamp(value) => Value::Timestamp(*value),
+            Self::Text { start, .. } => Value::Text(start),
+            Self::Bytes { start, .. } => Value::Bytes(start),
+            Self::List => Value::Null,
+        }
     }
 
     /// Whether it is this value, kept whole. Floating-point numbers are the same when their bits are.

@@ -60,7 +60,7 @@ impl Tally {
 }
 
 impl SchemaTally {
-    fn new(schema: Arc<Schema>) -> Self {
+    pub(crate) fn new(schema: Arc<Schema>) -> Self {
         let fields = schema.fields().iter().map(FieldTally::new).collect();
         Self { schema, events: 0, first_time: i64::MAX, last_time: i64::MIN, fields }
     }
@@ -106,7 +106,7 @@ impl SchemaTally {
         &self.fields
     }
 
-    fn fold(&mut self, run: &Run<'_>) {
+    pub(crate) fn fold(&mut self, run: &Run<'_>) {
         self.events += run.len() as u64;
         self.first_time = self.first_time.min(run.oldest_time());
         self.last_time = self.last_time.max(run.newest_time());

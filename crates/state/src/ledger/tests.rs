@@ -216,3 +216,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_the_server_derives_is_no_sign_of_life_and_none_of_the_devices_events() {
+    let mut ledger = Ledger::default();
+    ledger.tell_at(5, 0, 0..10, Fate::Stored);
+    let device: DeviceName = DEVICE.parse().unwrap();
+    let epoch = Epoch::derived(&[1; 16], &device, "flow@1m");
+    let derived = Arc::new(Source { device: device.clone(), epoch, number: 1 });
+    ledger.apply(&Fact::Sealed { source: &derived, sequences: 0..3, received: 9..=9 });
+    let told = ledger.device(&device).unwrap();
+    assert_eq!((told.first_received(), told.last_received(), told.events()), (5, 5, 10));
+    assert_eq!((told.device_epochs().count(), told.epochs().len()), (1, 2));
+    assert_eq!(told.epoch(&epoch).unwrap().next(), 3);
+    assert_eq!(ledger.next_epoch_number(&device), 2);
+}

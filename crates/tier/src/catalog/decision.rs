@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use super::rollups::RolledUp;
 use crate::hold::Hold;
 use crate::instant;
 use crate::segment::{SegmentId, Span};
@@ -177,6 +178,10 @@ pub enum What {
         /// The block it is named after.
         block: u64,
     },
+    /// The log is rolled up so far.
+    RolledUp(RolledUp),
+    /// Nothing is rolled up any more, since no policy wants it.
+    RollupsEnded,
 }
 
 /// What a decision says of a new segment.
@@ -235,7 +240,9 @@ impl What {
             | Self::Unreadable
             | Self::SnapshotKept { .. }
             | Self::SnapshotDropped { .. }
-            | Self::SnapshotLost { .. } => Vec::new(),
+            | Self::SnapshotLost { .. }
+            | Self::RolledUp(_)
+            | Self::RollupsEnded => Vec::new(),
         }
     }
 }
@@ -285,6 +292,10 @@ impl fmt::Display for What {
             }
             Self::SnapshotDropped { block } => write!(f, "snapshot {block} is not kept any more"),
             Self::SnapshotLost { block } => write!(f, "snapshot {block} does not count any more"),
+            Self::RolledUp(RolledUp { manifests, position, .. }) => {
+                write!(f, "rolled up to position {position}, before manifest {manifests}")
+            }
+            Self::RollupsEnded => write!(f, "nothing is rolled up any more"),
         }
     }
 }

@@ -90,6 +90,8 @@ pub(super) fn apply(
                 return Err(CatalogError::Refused { about: format!("snapshot {block}"), what });
             }
         }
+        What::RolledUp(rolled_up) => tables.put_rolled_up(Some(*rolled_up))?,
+        What::RollupsEnded => tables.put_rolled_up(None)?,
         What::Void { .. } | What::Unreadable => {}
     }
     Ok(touched)

@@ -13,6 +13,7 @@ use super::rows::{
 };
 use crate::hold::Hold;
 use crate::instant;
+use crate::policy::PolicySet;
 use crate::segment::{Content, Segment, SegmentId};
 use crate::store::Parts;
 
@@ -22,7 +23,7 @@ pub struct View {
     state: State,
     segments: ReadOnlyTable<Id, &'static [u8]>,
     gone: ReadOnlyTable<Id, &'static [u8]>,
-    history: ReadOnlyTable<u64, &'static [u8]>,
+    pub(super) history: ReadOnlyTable<u64, &'static [u8]>,
 }
 
 /// Policies that were applied.
@@ -241,7 +242,9 @@ impl View {
     pub fn explain(&self, segment: SegmentId) -> Result<Explanation, CatalogError> {
         let gone = self.tombstone(segment)?;
         let standing = match (self.segment(segment)?, &gone) {
-            (Some(entry), _) => live_in_words(&entry) + &self.wait_in_words(&entry)?,
+            (Some(entry), _) => {
+                live_in_words(&entry) + &self.wait_in_words(&entry)? + self.waits_for_rollups(&entry)?
+            }
             (None, Some(gone)) => gone_in_words(gone),
             (None, None) => return Err(CatalogError::Unknown { segment, gone: false }),
         };
@@ -258,6 +261,19 @@ impl View {
         let waits = segment.deletion.is_some() && kept.iter().all(|kept| kept.position < end);
         let words = || format!("; its deletion waits for a snapshot up to position {end} or beyond");
         Ok(if waits { words() } else { String::new() })
+    }
+
+    /// What is to be said of a segment that its policies want rolled up, and that is not yet.
+    fn waits_for_rollups(&self, entry: &Entry) -> Result<&'static str, CatalogError> {
+        let Segment { positions, shares, .. } = &entry.segment;
+        let text = self.policies()?.map(|applied| applied.text).unwrap_or_default();
+        let policies = PolicySet::parse("the policies that apply", &text).ok();
+        let wanted = shares.iter().any(|share| {
+            let policy = policies.as_ref().and_then(|policies| policies.get(&share.policy));
+            policy.is_some_and(|policy| !policy.rollup.is_empty())
+        });
+        let is_done = self.rolled_up()?.is_some_and(|rolled_up| positions.end <= rolled_up.position);
+        Ok(if wanted && !is_done { "; to be rolled up, and not deleted before it is" } else { "" })
     }
 
     /// The holds that stand, by number.

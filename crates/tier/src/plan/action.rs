@@ -119,6 +119,8 @@ pub struct Plan {
     pub actions: Vec<Action>,
     /// What is to be done about snapshots.
     pub snapshots: SnapshotPlan,
+    /// Segments that would be marked for deletion if they were rolled up, each with the policy that wants that first.
+    pub unrolled: Vec<(SegmentId, Arc<str>)>,
 }
 
 /// One thing to be done with one segment.

@@ -33,6 +33,8 @@ pub struct Books<'p> {
     /// The shares of all items, those of an item side by side.
     pub(super) parts: Vec<Part>,
     pub(super) room: Room,
+    /// Events before this position are rolled up.
+    rolled_up_to: u64,
     /// What of items is still there that the books do not have any more.
     pub(super) litter: Vec<Litter>,
     /// The snapshots that are kept, oldest first.
@@ -68,6 +70,8 @@ pub(super) struct Item {
     pub(super) copies: Copies,
     pub(super) local: bool,
     pub(super) held: bool,
+    /// Some of its events are not rolled up yet.
+    pub(super) unrolled: bool,
     /// It was deleted or split.
     pub(super) gone: bool,
     /// When it is to be looked at again; what `due` says of it for an earlier instant is void.
@@ -122,6 +126,7 @@ impl<'p> Books<'p> {
             items: Vec::new(),
             parts: Vec::new(),
             room: Room::new(policies),
+            rolled_up_to: 0,
             litter: Vec::new(),
             kept: Vec::new(),
             deleted_to: 0,
@@ -130,6 +135,13 @@ impl<'p> Books<'p> {
             fresh: Vec::new(),
             due: BTreeMap::new(),
         }
+    }
+
+    /// Events before `position` are rolled up, by whatever policies wanted it. What comes behind it is not deleted yet where its policy
+    /// wants it rolled up.
+    #[must_use]
+    pub fn rolled_up_to(self, position: u64) -> Self {
+        Self { rolled_up_to: position, ..self }
     }
 
     /// Takes a segment in. Its shares are by these policies; `held` says whether a hold freezes any of it.
@@ -163,6 +175,7 @@ impl<'p> Books<'p> {
             copies,
             local: segment.local,
             held,
+            unrolled: segment.positions.end > self.rolled_up_to,
             gone: false,
             look: i64::MIN,
         });
@@ -183,7 +196,7 @@ impl<'p> Books<'p> {
         let item = self.items.len() as u32;
         self.parts.push(Part { item, policy, beyond: false, crowded: None, bytes });
         let (copies, look) = (Copies::default(), i64::MIN);
-        let (local, held, gone) = (true, false, false);
+        let (local, held, unrolled, gone) = (true, false, false, false);
         let (received, event, mark, count) = (time, time, None, 1);
         self.push(Item {
             id,
@@ -197,6 +210,7 @@ impl<'p> Books<'p> {
             copies,
             local,
             held,
+            unrolled,
             gone,
             look,
         });
@@ -222,7 +236,24 @@ impl<'p> Books<'p> {
     pub fn plan(&mut self, moment: &Moment) -> Plan {
         let steps = self.steps(moment);
         let actions = steps.into_iter().map(|step| self.action(step)).collect();
-        Plan { actions, snapshots: self.plan_snapshots(moment) }
+        let snapshots = self.plan_snapshots(moment);
+        Plan { actions, snapshots, unrolled: self.due_but_unrolled(moment) }
+    }
+
+    /// The segments that would be deleted if they were rolled up.
+    fn due_but_unrolled(&self, moment: &Moment) -> Vec<(SegmentId, Arc<str>)> {
+        let unrolled = self.items.iter().filter(|item| item.unrolled && !item.gone && item.mark.is_none());
+        let waits = |part: &&Part, item| decide::waits_for_rollups(self, item, part, moment.now);
+        let waiting = unrolled.filter_map(|item| {
+            let part = self.parts_of(item).iter().find(|part| waits(part, item))?;
+            Some((item.id, Arc::clone(&self.names[usize::from(part.policy)])))
+        });
+        waiting.collect()
+    }
+
+    /// Has everything count as rolled up: whoever looks ahead reckons that it will be.
+    pub(super) fn roll_up_all(&mut self) {
+        self.items.iter_mut().for_each(|item| item.unrolled = false);
     }
 
     /// A step for those who do it.

@@ -182,8 +182,19 @@ fn wants(books: &Books<'_>, item: &Item, part: &Part, next: &mut Next) -> Wants 
     wants
 }
 
+/// Whether a part of an item is to be deleted as soon as it is rolled up.
+pub(super) fn waits_for_rollups(books: &Books<'_>, item: &Item, part: &Part, now: i64) -> bool {
+    let policy = &books.policies.policies()[usize::from(part.policy)];
+    let rolled_up = Item { unrolled: false, ..item.clone() };
+    let mut next = Next { now, at: None };
+    !policy.rollup.is_empty() && deletion(policy, &rolled_up, part, &mut next).is_some()
+}
+
 fn deletion(policy: &Policy, item: &Item, part: &Part, next: &mut Next) -> Option<Reason> {
     let delete = policy.delete.filter(|_| !item.held)?; // what is held is not to be deleted, so it is never marked
+    if item.unrolled && !policy.rollup.is_empty() {
+        return None; // it is looked at again when it is rolled up
+    }
     let due = policy.deletion(item.received, item.event).filter(|due| next.is_due(*due));
     match due {
         Some(_) => delete.after.map(Reason::Age),

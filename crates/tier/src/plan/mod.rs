@@ -16,6 +16,7 @@
 //! - It is deleted only when a snapshot is kept that goes past it, so that the state of its devices outlives it. Its local copy stays
 //!   until the state is saved past it, unless room is to be made.
 //! - If its shares differ in what is due, it is split first; until then nothing of it is deleted.
+//! - What its policy wants rolled up is not marked before it is: [`Plan::unrolled`] tells what waits for that.
 //! - What a hold freezes is not marked, deleted, split or moved out of a store. Its local copy may go.
 //! - While the clock is not trusted, nothing is marked, unmarked, deleted or split, and only first copies are made.
 

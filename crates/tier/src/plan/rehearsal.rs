@@ -138,18 +138,20 @@ pub struct NoSuchPolicy(String);
 impl Books<'_> {
     /// What happens on each of the `days` ahead of `moment`, [`MAX_DAYS`] at most, to the segments there are and to those
     /// that arrive. The worker makes its passes at this `interval` (never more often than every ten minutes here, nor less
-    /// often than every hour), and what they say is done within it: bandwidth has no limit here and stores do not fail.
+    /// often than every hour), and what they say is done within it: bandwidth has no limit here, stores do not fail, and everything
+    /// is rolled up in time.
     ///
     /// # Errors
     /// When arrivals are of a policy that there is not.
     pub fn rehearse(
-        self,
+        mut self,
         moment: &Moment,
         days: u32,
         interval: Duration,
         stores: &Stores,
         arrivals: &Arrivals,
     ) -> Result<Rehearsal, NoSuchPolicy> {
+        self.roll_up_all();
         let days = days.min(MAX_DAYS);
         let turns = interval.clamp(SHORTEST, LONGEST);
         let turns = (LONGEST.as_secs_f64() / turns.as_secs_f64()).round() as u32;

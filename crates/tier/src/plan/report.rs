@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::figures::{columns, count, counted, size};
 use crate::instant;
+use crate::segment::SegmentId;
 
 use super::action::{Destination, Kind, Plan};
 use super::rehearsal::{Costs, Day, Rehearsal};
@@ -45,14 +46,22 @@ impl fmt::Display for Plan {
                 lines.entry((&action.policy, Line::from(&action.kind))).or_insert((&action.kind, 0, 0));
             (line.1, line.2) = (line.1 + 1, line.2 + action.bytes);
         }
-        if lines.is_empty() && self.snapshots.waiting.is_none() {
+        if lines.is_empty() && self.snapshots.waiting.is_none() && self.unrolled.is_empty() {
             writeln!(f, "nothing to do")?;
         }
         let lines = lines.into_iter().map(|((policy, _), (kind, segments, bytes))| {
             vec![format!("{policy}: {kind}"), counted(segments, "segment"), size(bytes)]
         });
         f.write_str(&columns(&lines.collect::<Vec<_>>()))?;
-        self.snapshots.fmt(f)
+        self.snapshots.fmt(f)?;
+        let mut waiting: BTreeMap<&str, Vec<SegmentId>> = BTreeMap::new();
+        for (segment, policy) in &self.unrolled {
+            waiting.entry(policy).or_default().push(*segment);
+        }
+        waiting.iter().try_for_each(|(policy, segments)| {
+            let (first, number) = (segments[0], counted(segments.len() as u64, "segment"));
+            writeln!(f, "{policy}: the deletion of {number} ({first}, …) waits until they are rolled up")
+        })
     }
 }
 

@@ -16,10 +16,10 @@ const DAY: i64 = 24 * 3_600 * SECOND;
 const UNITS: [(char, i64); 6] =
     [('y', 365 * DAY), ('w', 7 * DAY), ('d', DAY), ('h', 3_600 * SECOND), ('m', 60 * SECOND), ('s', SECOND)];
 
-/// Two centuries are more than anybody waits, and any instant of our time plus them fits.
-const LONGEST: Period = Period(200 * 365 * DAY);
-
 impl Period {
+    /// Two centuries are more than anybody waits, and any instant of our time plus them fits.
+    pub(super) const LONGEST: Self = Self(200 * 365 * DAY);
+
     /// No time at all.
     pub const ZERO: Self = Self(0);
 
@@ -27,6 +27,12 @@ impl Period {
     #[must_use]
     pub const fn days(days: u16) -> Self {
         Self(days as i64 * DAY)
+    }
+
+    /// So many seconds.
+    #[must_use]
+    pub const fn seconds(seconds: u16) -> Self {
+        Self(seconds as i64 * SECOND)
     }
 
     /// So many hours.
@@ -85,7 +91,7 @@ impl FromStr for Period {
                 total = total.checked_add(number.parse::<i64>().ok()?.checked_mul(length)?)?;
                 rest = &after[letter.len_utf8()..];
             }
-            Some(Self(total)).filter(|period| !text.is_empty() && *period <= LONGEST)
+            Some(Self(total)).filter(|period| !text.is_empty() && *period <= Self::LONGEST)
         };
         parse().ok_or_else(|| InvalidPeriod(text.to_owned()))
     }

@@ -125,7 +125,11 @@ impl PolicySet {
         let matched = self.policies.iter().zip(&devices).zip(amounts);
         let matched = matched.map(|((policy, devices), (rows, bytes))| Matched {
             policy: policy.name.clone(),
-            selects: policy.selector.as_ref().map_or("everything else".to_owned(), Selector::to_string),
+            selects: match (&policy.selector, policy.windows()) {
+                (_, Some((raw, every))) => format!("windows of {every} of what {raw} is for"),
+                (Some(selector), None) => selector.to_string(),
+                (None, None) => "everything else".to_owned(),
+            },
             life: policy.life(),
             devices: devices.len() as u64,
             rows,
@@ -138,7 +142,7 @@ impl PolicySet {
             remarks.extend(self.reach(place, selector, devices[place].is_empty(), known));
             remarks.extend(names.unknown(policy, selector));
         }
-        for policy in &self.policies {
+        for policy in self.written() {
             let deleted = policy.delete.and_then(|delete| delete.after);
             if let Some(stage) = policy.cold.iter().find(|stage| Some(stage.after) == deleted) {
                 remarks.push(Remark::NeverCold { policy: policy.name.clone(), after: stage.after });

@@ -159,6 +159,15 @@ impl<'t> Section<'t> {
         })
     }
 
+    /// The truth value that `key` says.
+    pub(super) fn truth(&self, key: &str) -> Result<Option<bool>, PolicyError> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        value.get_ref().as_bool().map(Some).ok_or_else(|| {
+            let found = described(value.get_ref());
+            self.error_at(key, format!("{key}: expected true or false, not {found}"))
+        })
+    }
+
     /// The table that `key` says.
     pub(super) fn section(
         &self,

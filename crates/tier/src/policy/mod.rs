@@ -30,11 +30,13 @@ mod life;
 mod parse;
 mod selector;
 mod share;
+mod windows;
 
 pub use amount::{InvalidPeriod, Period};
 pub use changes::{Change, Changes, Comparison};
 pub use check::{Check, Known, Matched, Remark};
 pub use document::PolicyError;
+use icecore_wire::Schema;
 pub use selector::{Labels, Selector};
 
 /// Policies a set may have. Each is a child of its own in every sealed file, and they are tried in turn.
@@ -47,9 +49,14 @@ pub const MAX_PLACES: usize = 32;
 pub const MAX_TEXT_BYTES: usize = 1 << 20;
 
 /// The policies of a server, in the order in which they are tried. Never empty; the last matches everything.
+///
+/// What is rolled up has a policy of its own for each rollup of a policy, behind those that were written: `vibration@1m` is for the
+/// windows of a minute of what `vibration` is for. It is where the raw data is, and for as long as the rollup says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicySet {
     policies: Vec<Policy>,
+    /// How many of them were written.
+    written: usize,
 }
 
 /// One retention policy. Ages count from the received time of an event, see [`AgeBy`].
@@ -112,10 +119,12 @@ pub struct Local {
 /// Windows of statistics that stand in for the raw data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rollup {
-    /// The width of a window.
+    /// The width of a window, from [`Rollup::NARROWEST`] to [`Rollup::WIDEST`].
     pub every: Period,
     /// The age at which the windows are deleted; `None` is never.
     pub delete_after: Option<Period>,
+    /// Whether the distribution of gauges is kept as well.
+    pub quantiles: bool,
 }
 
 /// When data is deleted: at an age, beyond a size, or both, whichever comes first.
@@ -164,13 +173,19 @@ impl PolicySet {
     /// # Errors
     /// The first mistake, with its line and column.
     pub fn parse(name: &str, text: &str) -> Result<Self, PolicyError> {
-        parse::policies(name, text).map(|policies| Self { policies })
+        parse::policies(name, text).map(Self::of)
     }
 
-    /// The policies, in the order in which they are tried.
+    /// The policies, in the order in which they are tried, and then those of what is rolled up.
     #[must_use]
     pub fn policies(&self) -> &[Policy] {
         &self.policies
+    }
+
+    /// The policies that the text has, in the order in which they are tried.
+    #[must_use]
+    pub fn written(&self) -> &[Policy] {
+        &self.policies[..self.written]
     }
 
     /// The policy with this name.
@@ -187,11 +202,17 @@ impl PolicySet {
 
     /// The place of that policy among all.
     fn place(&self, schema: &str, device: &str, labels: &Labels) -> usize {
-        let matches = |policy: &Policy| match &policy.selector {
-            Some(selector) => selector.matches(schema, device, labels),
-            None => true,
+        let matches = |schema: &str| {
+            let matches = |policy: &Policy| match &policy.selector {
+                Some(selector) => selector.matches(schema, device, labels),
+                None => true,
+            };
+            self.written().iter().position(matches).expect("the last policy has no selector")
         };
-        self.policies.iter().position(matches).expect("the last policy has no selector")
+        match Schema::split_derived(schema) {
+            Some((raw, every)) => self.place_of_windows(matches(raw), every),
+            None => matches(schema),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use super::{MAX_PLACES, MAX_POLICIES, MAX_STAGES, MAX_TEXT_BYTES};
 const POLICY_KEYS: [&str; 9] =
     ["name", "match", "importance", "age_by", "grace", "cold", "local", "rollup", "delete"];
 const SELECTOR_KEYS: [&str; 4] = ["schema", "device", "labels", "not"];
+const ROLLUP_KEYS: [&str; 3] = ["every", "delete_after", "quantiles"];
 const NAME_BYTES: usize = 64;
 
 /// Beyond a year, an undo window is another retention time.
@@ -185,13 +186,15 @@ fn local(section: &Section<'_>) -> Result<Local, PolicyError> {
 fn rollup(section: &Section<'_>) -> Result<Vec<Rollup>, PolicyError> {
     let example = "{ every = \"1h\", delete_after = \"10y\" }";
     let mut rollups: Vec<Rollup> = Vec::new();
-    for part in section.sections("rollup", "a rollup", &["every", "delete_after"], MAX_STAGES)? {
-        let every = part.period("every")?.filter(|every| *every > Period::ZERO);
-        let Some(every) = every else {
-            return Err(
-                part.error_at("every", format!("a rollup needs the width of its windows: write {example}"))
-            );
+    for part in section.sections("rollup", "a rollup", &ROLLUP_KEYS, MAX_STAGES)? {
+        let Some(every) = part.period("every")? else {
+            return Err(part.error(format!("a rollup needs the width of its windows: write {example}")));
         };
+        if !(Rollup::NARROWEST..=Rollup::WIDEST).contains(&every) {
+            let (narrowest, widest) = (Rollup::NARROWEST, Rollup::WIDEST);
+            let message = format!("windows are from {narrowest} to {widest} wide, not {every}");
+            return Err(part.error_at("every", message));
+        }
         if let Some(before) = rollups.last().filter(|before| before.every >= every) {
             let message =
                 format!("rollups go from narrow to wide: {every} does not come after {}", before.every);
@@ -206,7 +209,8 @@ fn rollup(section: &Section<'_>) -> Result<Vec<Rollup>, PolicyError> {
                 return Err(part.error(message));
             }
         };
-        rollups.push(Rollup { every, delete_after });
+        let quantiles = part.truth("quantiles")?.unwrap_or_default();
+        rollups.push(Rollup { every, delete_after, quantiles });
     }
     Ok(rollups)
 }
@@ -378,7 +382,19 @@ mod tests {
             ("local = { drop_after = \"2d\" }", "5:9: local copies only go when a copy is in object storage"),
             ("local = {}", "5:9: local says nothing: write drop_after, max_bytes or min_free"),
             ("rollup = []", "5:10: rollup: 0 entries"),
-            ("rollup = [{ every = \"0s\", delete_after = \"1y\" }]", "5:21: a rollup needs the width of its"),
+            ("rollup = [{ delete_after = \"1y\" }]", "5:11: a rollup needs the width of its windows: write"),
+            (
+                "rollup = [{ every = \"0s\", delete_after = \"1y\" }]",
+                "5:21: windows are from 1s to 1d wide, not 0s",
+            ),
+            (
+                "rollup = [{ every = \"1d1s\", delete_after = \"1y\" }]",
+                "5:21: windows are from 1s to 1d wide, not 1d1s",
+            ),
+            (
+                "rollup = [{ every = \"1m\", delete_after = \"1y\", quantiles = \"yes\" }]",
+                "5:60: quantiles: expected true or false, not \"yes\"",
+            ),
             ("rollup = [{ every = \"1m\" }]", "5:11: a rollup lacks delete_after: write"),
             (
                 "rollup = [{ every = \"1h\", delete_after = \"1y\" }, { every = \"1m\", delete_after = \"1y\" }]",

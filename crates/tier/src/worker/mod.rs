@@ -215,7 +215,8 @@ impl Worker {
 
     fn plan(&mut self, round: &mut Round<'_>, policies: &PolicySet) -> Result<Plan, Trouble> {
         let view = self.catalog.view()?;
-        let mut books = Books::new(policies);
+        let mut books =
+            Books::new(policies).rolled_up_to(view.rolled_up()?.map_or(0, |rolled_up| rolled_up.position));
         for entry in view.segments()? {
             let entry = entry?;
             if let Err(unknown) = books.add(&entry.segment, !entry.holds.is_empty()) {
@@ -226,7 +227,11 @@ impl Worker {
         let mut moment = round.moment.clone();
         moment.unreachable.extend(self.resting());
         moment.saved = self.saved(round);
-        Ok(books.plan(&moment))
+        let plan = books.plan(&moment);
+        for (segment, _) in &plan.unrolled {
+            round.wait(format!("segment {segment}: to mark for deletion waits: it is not rolled up yet"));
+        }
+        Ok(plan)
     }
 
     /// Writes the journal on. Without it nothing is deleted, but everything else goes on.

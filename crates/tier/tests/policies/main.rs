@@ -56,7 +56,7 @@ fn the_file_that_comes_with_icecore_deletes_nothing_and_its_example_is_valid() {
         example.map(|line| line.replace("age_by = \"received\"", "age_by = \"event\"\ngrace = \"30d\""));
     let text = format!("{}\n{text}", example.collect::<Vec<_>>().join("\n"));
     let policies = PolicySet::parse("example", &text).unwrap();
-    assert_eq!(policies.policies().len(), 2);
+    assert_eq!(policies.written().len(), 2);
     assert_eq!(policies.policies()[0].cold.len(), 2);
 }
 

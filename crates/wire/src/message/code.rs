@@ -52,6 +52,8 @@ pub enum Code {
     Internal,
     /// More events or bytes a second than the identity or the device is allowed.
     RateLimited,
+    /// The schema's name is one that only the server itself writes.
+    SchemaReserved,
     /// A number that a newer peer knows.
     Unrecognized(u16),
 }
@@ -83,6 +85,7 @@ impl Code {
             Self::ShuttingDown => 21,
             Self::Internal => 22,
             Self::RateLimited => 23,
+            Self::SchemaReserved => 24,
             Self::Unrecognized(number) => number,
         }
     }
@@ -113,6 +116,7 @@ impl Code {
             21 => Self::ShuttingDown,
             22 => Self::Internal,
             23 => Self::RateLimited,
+            24 => Self::SchemaReserved,
             _ => Self::Unrecognized(number),
         }
     }
@@ -143,6 +147,7 @@ impl Code {
             Self::ShuttingDown => "shutting_down",
             Self::Internal => "internal",
             Self::RateLimited => "rate_limited",
+            Self::SchemaReserved => "schema_reserved",
             Self::Unrecognized(_) => "unrecognized",
         }
     }
@@ -159,6 +164,7 @@ impl Code {
                 | Self::SchemaConflict
                 | Self::SchemaIncompatible
                 | Self::SchemaUndeclared
+                | Self::SchemaReserved
                 | Self::SequenceConflict
                 | Self::TooLarge
         )

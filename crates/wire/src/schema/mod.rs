@@ -19,6 +19,9 @@ use crate::limits::{
 const SYSTEM_NAMES: [&str; 7] =
     ["device", "epoch", "seq", "timestamp", "event_time", "received_time", "position"];
 
+/// What separates, in the name of a derived schema, the name of the schema it is derived from and how: `vibration@1m`.
+const DERIVED: char = '@';
+
 /// The type of a column. The discriminants on the wire are in `docs/protocol.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ColumnType {
@@ -358,6 +361,25 @@ impl Schema {
     /// The schema's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Of a schema that a server derived from another one (`vibration@1m`), the name of that (`vibration`) and how (`1m`);
+    /// `None` of one that devices may send.
+    #[must_use]
+    pub fn split_derived(name: &str) -> Option<(&str, &str)> {
+        name.rsplit_once(DERIVED)
+    }
+
+    /// The name of what is derived in this way from the schema called `raw`.
+    #[must_use]
+    pub fn derived_name(raw: &str, how: &str) -> String {
+        format!("{raw}{DERIVED}{how}")
+    }
+
+    /// Whether a server derived it from another one. Names of such schemas are the server's own.
+    #[must_use]
+    pub fn is_derived(&self) -> bool {
+        Self::split_derived(&self.name).is_some()
     }
 
     /// The schema's version.

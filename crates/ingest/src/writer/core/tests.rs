@@ -285,6 +285,31 @@ fn schemas_may_evolve_and_not_change() {
 
 /// A device sends ten batches over and over; the power fails at a different change of the disk in each history.
 #[test]
+fn derived_schemas_are_the_servers_own() {
+    let mut bench = Bench::new();
+    let derived = Schema::new("reading@1m", 1, schema(1, &[]).fields().to_vec()).map(Arc::new).unwrap();
+    let body = |first| Body::Batch(received(&derived, first, &[7]));
+    bench.offer(&attachment("pump", 1), body(0));
+    assert_eq!(bench.cut_and_commit(), ["pump refused 0..1 schema_reserved"]);
+
+    let device = DeviceName::try_from("pump").unwrap();
+    let epoch = Epoch::derived(&[0; 16], &device, "reading@1m");
+    let (answers, replies) = std::sync::mpsc::channel();
+    let own = || Attachment::own(device.clone(), epoch, answers.clone());
+    assert!(matches!(bench.offer(&own(), body(0)), Decision::Stored));
+    let mut bench = {
+        let block = bench.cut();
+        let committed = bench.committer.commit(&mut bench.encoder.encode(block, 1)).unwrap();
+        bench.core.committed(&committed);
+        let for_sessions = bench.core.take_answers().into_iter().filter_map(Answer::for_session).count();
+        assert_eq!(for_sessions, 0, "nobody else hears of it");
+        bench.restart()
+    };
+    assert!(matches!(replies.try_recv(), Ok(Reply::Durable(range)) if range == (0..1)));
+    assert!(matches!(bench.offer(&own(), body(0)), Decision::Duplicate), "once");
+}
+
+#[test]
 fn whenever_the_power_fails_nothing_acked_is_lost_and_nothing_is_stored_twice() {
     for history in 0..1_000 {
         let pump = attachment("pump", 1);

@@ -95,6 +95,7 @@ impl Folding {
             (self.point, self.received) = (*point, content.received());
         }
         self.live.fold(&blocks);
+        let answers: Vec<Answer> = answers.into_iter().filter_map(Answer::for_session).collect();
         if !answers.is_empty() {
             // Without a receiver there are no sessions left to tell.
             let _ = self.answers.send(answers);

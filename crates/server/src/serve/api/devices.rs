@@ -251,7 +251,7 @@ impl Known<'_> {
             "first_received": data.map(|data| format_instant(data.first_received())),
             "last_received": data.map(|data| format_instant(data.last_received())),
             "events": data.map_or(0, DeviceLedger::events),
-            "epoch_count": data.map_or(0, |data| data.epochs().len()),
+            "epoch_count": data.map_or(0, |data| data.device_epochs().count()),
             "missing": missing,
             "dropped": dropped,
             "refused": refused,

@@ -16,6 +16,7 @@ mod parameters;
 mod pool;
 mod problem;
 mod retention;
+mod rollups;
 mod segments;
 mod server;
 mod state;
@@ -148,6 +149,7 @@ fn routes() -> [(&'static str, MethodRouter<Arc<Api>>); 12] {
         ("/devices/{device}/gaps", get(devices::gaps)),
         ("/devices/{device}/state", get(state::of_device)),
         ("/devices/{device}/events", get(events::of_device)),
+        ("/devices/{device}/rollups", get(rollups::of_device)),
         ("/coverage", get(coverage::of_range)),
         ("/segments", get(segments::list)),
         ("/segments/{segment}", get(segments::one)),

@@ -1,7 +1,7 @@
 //! Single rules: where copies go, what holds, marks and splits do.
 
 use super::world::{DAY, HOUR, NOW, World, copy, segment, words};
-use crate::plan::Books;
+use crate::plan::{Books, Moment, Plan};
 use crate::policy::PolicySet;
 use crate::segment::Deletion;
 
@@ -181,4 +181,29 @@ fn shares_of_other_policies_are_an_error() {
         "segment 000000000007-000 belongs to policy other, which these policies do not have: its shares are those of other \
          ones"
     );
+}
+
+#[test]
+fn what_is_to_be_rolled_up_is_not_marked_before_it_is() {
+    let text = "[[policy]]\nname = \"all\"\nrollup = [{ every = \"1m\", delete_after = \"1y\" }]\n\
+                delete = { after = \"90d\" }\n";
+    let policies = PolicySet::parse("p", text).unwrap();
+    let moment = Moment { now: NOW + 91 * DAY, free: 1_000_000, ..Moment::default() };
+    let raw = segment(7, NOW, &[("all", 10)]);
+    let windows = segment(8, NOW - 400 * DAY, &[("all@1m", 10)]);
+    let plan = |to: u64| {
+        let mut books = Books::new(&policies).rolled_up_to(to);
+        [&raw, &windows].into_iter().for_each(|segment| books.add(segment, false).unwrap());
+        books.plan(&moment)
+    };
+    let marked = |plan: &Plan| plan.actions.iter().map(|action| action.segment).collect::<Vec<_>>();
+    let (early, late) = (plan(9), plan(10));
+    assert_eq!((marked(&early), early.unrolled.len()), (vec![windows.id], 1));
+    assert!(
+        early.to_string().ends_with(
+            "all: the deletion of 1 segment (000000000007-000, …) waits until they are rolled up\n"
+        ),
+        "{early}"
+    );
+    assert_eq!((marked(&late), late.unrolled.len()), (vec![raw.id, windows.id], 0));
 }

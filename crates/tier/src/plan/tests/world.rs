@@ -55,7 +55,7 @@ impl World {
     }
 
     pub(super) fn books<'p>(&self, policies: &'p PolicySet) -> Books<'p> {
-        let mut books = Books::new(policies);
+        let mut books = Books::new(policies).rolled_up_to(u64::MAX);
         for segment in self.segments.values() {
             books.add(segment, self.held.contains(&segment.id)).unwrap();
         }
