@@ -59,7 +59,7 @@ def in_order(row, window, what):
 def main():
     events_file, rows_file, width, *whole = sys.argv[1:]
     width = int(width)
-    events = pd.read_json(events_file, lines=True, convert_dates=False, dtype={"time": "int64", "turns": "int64", "device": "str"})
+    events = pd.DataFrame([json.loads(line) for line in open(events_file, encoding="utf-8")])
     events["start"] = events["time"] // width * width
     newest, seen = {}, set()
     for line in open(rows_file, encoding="utf-8"):

@@ -66,7 +66,7 @@ impl Window {
             match beside {
                 Beside::Nothing => {}
                 Beside::Changes(changes, state) => {
-                    count_changes(changes, state, &batch.column(at), rows.clone())
+                    count_changes(changes, state, &batch.column(at), rows.clone());
                 }
                 Beside::Sketch(sketch) => add_numbers(sketch, &batch.column(at), rows.clone()),
             }
