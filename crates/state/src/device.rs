@@ -103,6 +103,10 @@ impl DeviceState {
     /// # Panics
     /// When the batch has no such rows.
     pub fn fold(&mut self, epoch: u32, received: i64, batch: &Batch, rows: Range<usize>) {
+        // What the server derived is no event of the device's.
+        if batch.schema().is_derived() {
+            return;
+        }
         let Some(run) = Run::of(batch, epoch, rows) else { return };
         if !batch.header().time_uncertain() {
             self.skew.fold(received, run.newest_time());
