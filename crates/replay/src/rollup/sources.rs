@@ -15,12 +15,15 @@ const OPEN: usize = 32;
 /// The widest windows there are: so far from its events those of the same window may be.
 const WIDEST: i64 = 24 * 3_600 * 1_000_000_000;
 
+/// Segments with events of one device and schema, each with the times of these.
+type WithEvents = Vec<(SegmentId, RangeInclusive<i64>)>;
+
 /// The segments of earlier manifests, and which of them have events of the same windows.
 #[derive(Debug)]
 pub(super) struct Older<'a> {
     reader: &'a LogReader,
-    /// By device and schema: a segment, and the times of the events in it.
-    with_events: HashMap<(DeviceName, SchemaId), Vec<(SegmentId, RangeInclusive<i64>)>>,
+    /// By device and schema.
+    with_events: HashMap<(DeviceName, SchemaId), WithEvents>,
     /// Times of segments of which nobody knows any more what was in them.
     forgotten: Vec<RangeInclusive<i64>>,
     open: Vec<(SegmentId, Pages)>,
