@@ -139,9 +139,7 @@ impl Replay {
     /// # Errors
     /// When it would not be exact, or something that it takes cannot be read.
     pub fn state(&self, device: &DeviceName, as_of: AsOf, bases: &Bases) -> Result<States, AsOfError> {
-        let who = Who::One(device);
-        let seats = bases.seats(self, who, as_of)?;
-        Folding::new(self, who, as_of, bases, seats).run()
+        self.made(Who::One(device), as_of, bases)
     }
 
     /// The states of all devices whose names match. All of them are in memory.
@@ -149,8 +147,23 @@ impl Replay {
     /// # Errors
     /// As [`Replay::state`]; one device of which it would not be exact is enough.
     pub fn states(&self, devices: &Glob, as_of: AsOf, bases: &Bases) -> Result<States, AsOfError> {
-        let who = Who::Matching(devices);
-        let seats = bases.seats(self, who, as_of)?;
-        Folding::new(self, who, as_of, bases, seats).run()
+        self.made(Who::Matching(devices), as_of, bases)
+    }
+
+    /// Takes snapshots that are kept in stores only where those that are here do not do.
+    fn made(&self, who: Who<'_>, as_of: AsOf, bases: &Bases) -> Result<States, AsOfError> {
+        let seats = bases.seats(self, who, as_of, false)?;
+        let made = match seats.oldest {
+            None if bases.are_more_kept(self)? => None,
+            _ => Some(Folding::new(self, who, as_of, bases, seats).run()),
+        };
+        match made {
+            Some(Err(AsOfError::Refused(refused))) if !bases.are_more_kept(self)? => Err(refused.into()),
+            Some(Err(AsOfError::Refused(_))) | None => {
+                let seats = bases.seats(self, who, as_of, true)?;
+                Folding::new(self, who, as_of, bases, seats).run()
+            }
+            Some(made) => made,
+        }
     }
 }

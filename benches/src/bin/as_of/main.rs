@@ -67,7 +67,7 @@ fn ask_all(made: &Made, what: &str) -> anyhow::Result<()> {
                 AsOf { at: wants_at.then_some(asked.at), known_at: wants_known_at.then_some(asked.known_at) };
             let begin = Instant::now();
             let replay = made.replay()?.with_footers(Arc::clone(&footers));
-            let bases = Bases::new(&Snapshots::new(Arc::new(RealDisk), &made.data()), Vec::new())?;
+            let bases = Bases::new(&Snapshots::new(Arc::new(RealDisk), &made.data()))?;
             let bases = match as_of.known_at {
                 None => made.with_live(bases, &asked.device),
                 Some(_) => bases,

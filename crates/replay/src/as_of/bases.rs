@@ -1,5 +1,6 @@
 //! Where folding begins: snapshots, and the live state.
 
+use std::cell::OnceCell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 
 use icecore_state::snapshot::{Chain, Kind, Snapshot, SnapshotError, Snapshots};
 use icecore_state::{DeviceLedger, DeviceState, Ledger, Reach, parts_up_to};
+use icecore_tier::elsewhere::Elsewhere;
 use icecore_wire::DeviceName;
 
 use super::{AsOf, AsOfError, Base, ExactFrom, Who};
@@ -18,6 +20,8 @@ pub struct Bases {
     /// Newest first.
     snapshots: Vec<Snapshot>,
     faults: Vec<String>,
+    /// Those that are kept in stores, opened when nothing else will do: newest first, and what is wrong with others.
+    kept: OnceCell<(Vec<Snapshot>, Vec<String>)>,
     now: Option<Now>,
 }
 
@@ -50,17 +54,17 @@ pub(super) struct Seat {
 }
 
 impl Bases {
-    /// The snapshots of a data directory, and `more` that lie elsewhere.
+    /// The snapshots of a data directory.
     ///
     /// # Errors
     /// When the directory cannot be read. Damaged files are passed over, and told where states are [explained](super::Explained).
-    pub fn new(snapshots: &Snapshots, more: Vec<Snapshot>) -> Result<Self, SnapshotError> {
+    pub fn new(snapshots: &Snapshots) -> Result<Self, SnapshotError> {
         let (mut snapshots, faults) = snapshots.list()?;
-        snapshots.extend(more);
         // Of a delta and the full one that was made of its chain, the full one counts as newer.
         let age = |snapshot: &Snapshot| (snapshot.head().point.block, snapshot.head().kind == Kind::Full);
         snapshots.sort_by_key(|snapshot| Reverse(age(snapshot)));
-        Ok(Self { snapshots, faults: faults.iter().map(ToString::to_string).collect(), now: None })
+        let faults = faults.iter().map(ToString::to_string).collect();
+        Ok(Self { snapshots, faults, ..Self::default() })
     }
 
     /// Knows the live state, too, of the device that is asked for: of everything before `position`, and how far back its `recent` events
@@ -81,14 +85,44 @@ impl Bases {
         self.now.as_ref().map(|now| now.position)
     }
 
-    /// All chains of the log that is read, newest first.
-    pub(super) fn chains(&self, replay: &Replay) -> Result<Vec<Chain<'_>>, AsOfError> {
+    /// Whether there are more snapshots than those of the data directory.
+    pub(super) fn are_more_kept(&self, replay: &Replay) -> Result<bool, AsOfError> {
+        let kept = replay.elsewhere().map(Elsewhere::snapshots).transpose()?;
+        Ok(kept.is_some_and(|kept| !kept.is_empty()))
+    }
+
+    /// The snapshots that are kept in stores.
+    fn kept(&self, replay: &Replay) -> Result<&(Vec<Snapshot>, Vec<String>), AsOfError> {
+        if let Some(kept) = self.kept.get() {
+            return Ok(kept);
+        }
+        let (mut snapshots, mut faults) = (Vec::new(), Vec::new());
+        for stored in replay.elsewhere().map(Elsewhere::snapshots).transpose()?.unwrap_or_default() {
+            match Snapshot::read(stored.file, &stored.name) {
+                Ok(snapshot) => snapshots.push(snapshot),
+                Err(fault) => faults.push(fault.to_string()),
+            }
+        }
+        Ok(self.kept.get_or_init(|| (snapshots, faults)))
+    }
+
+    /// All chains of the log that is read, newest first; with those that are kept in stores if `all`.
+    pub(super) fn chains(&self, replay: &Replay, all: bool) -> Result<Vec<Chain<'_>>, AsOfError> {
+        let kept = if all { &self.kept(replay)?.0[..] } else { &[] };
+        let mut chains = self.chains_of(replay, &self.snapshots)?;
+        chains.extend(self.chains_of(replay, kept)?);
+        // The sort is stable: of those that go as far, what is here comes first.
+        chains.sort_by_key(|chain| Reverse(chain.end().head().point.block));
+        Ok(chains)
+    }
+
+    fn chains_of<'a>(&self, replay: &Replay, snapshots: &'a [Snapshot]) -> Result<Vec<Chain<'a>>, AsOfError> {
         let mut chains = Vec::new();
-        for snapshot in &self.snapshots {
+        for snapshot in snapshots {
             let head = snapshot.head();
             let is_there = self.end().is_none_or(|end| head.point.position <= end);
             if is_there && replay.reader().holds_all_before(&head.log, head.term, head.point.position)? {
-                chains.extend(Chain::to(snapshot, &self.snapshots));
+                chains.extend(Chain::to(snapshot, snapshots));
             }
         }
         Ok(chains)
@@ -102,7 +136,7 @@ impl Bases {
         position: u64,
         who: Who<'_>,
     ) -> Result<Option<ExactFrom>, AsOfError> {
-        let chains = self.chains(replay)?;
+        let chains = self.chains(replay, true)?;
         let mut search = Search { chains: &[], faults: Vec::new() };
         for chain in chains.iter().rev().filter(|chain| chain.end().head().point.position >= position) {
             if let Some(states) = search.states(chain, who) {
@@ -114,11 +148,21 @@ impl Bases {
         Ok(None)
     }
 
-    /// Where those who are asked for begin.
-    pub(super) fn seats(&self, replay: &Replay, who: Who<'_>, as_of: AsOf) -> Result<Seats, AsOfError> {
-        let mut chains = self.chains(replay)?;
+    /// Where those who are asked for begin; with the snapshots that are kept in stores if `all`.
+    pub(super) fn seats(
+        &self,
+        replay: &Replay,
+        who: Who<'_>,
+        as_of: AsOf,
+        all: bool,
+    ) -> Result<Seats, AsOfError> {
+        let mut chains = self.chains(replay, all)?;
         chains.retain(|chain| as_of.known_at.is_none_or(|at| chain.end().head().received <= at));
-        let mut search = Search { chains: &chains, faults: self.faults.clone() };
+        let mut faults = self.faults.clone();
+        if all {
+            faults.extend_from_slice(&self.kept(replay)?.1);
+        }
+        let mut search = Search { chains: &chains, faults };
         let newest = match &self.now {
             Some(now) => Some((Base::live(now.position), now.states(who))),
             None => search.newest(who),

@@ -182,7 +182,7 @@ impl Site {
     }
 
     pub(crate) fn bases(&self) -> Bases {
-        Bases::new(&self.snapshots(), Vec::new()).unwrap()
+        Bases::new(&self.snapshots()).unwrap()
     }
 
     pub(crate) fn state(&self, device: &DeviceName, as_of: AsOf) -> Result<States, AsOfError> {

@@ -53,7 +53,7 @@ impl Api {
         // Opened after the live state was looked at: everything that is in it is in the log.
         let replay = self.replay()?.stopped_by(cancelled.flag());
         let snapshots = Snapshots::new(Arc::new(RealDisk), &self.config.data.dir);
-        let bases = Bases::new(&snapshots, Vec::new()).map_err(anyhow::Error::from)?;
+        let bases = Bases::new(&snapshots).map_err(anyhow::Error::from)?;
         let bases = if as_of.known_at.is_none() { bases.with_live(position, live, recent) } else { bases };
         let mut states = replay.state(name, as_of, &bases)?;
         states.explained.faults.iter().for_each(|fault| tracing::warn!(fault, "a snapshot is passed over"));
