@@ -29,6 +29,6 @@ pub use registry::{Enrolment, LabelHistory, Labels, Registry, RegistryError, Rol
 pub use renewal::{Issuer, Renewal};
 pub use writer::{
     Answer, Attachment, BlockContent, Body, Core, Decision, Derived, EmitError, Emitter, Health,
-    InvalidBatch, LiveDevice, LiveState, ReadElsewhere, Refusal, Reply, SnapshotOptions, StartError, StopError,
-    Submission, Writer, WriterHandle, WriterOptions,
+    InvalidBatch, LiveDevice, LiveState, ReadElsewhere, Refusal, Reply, SnapshotOptions, StartError,
+    StopError, Submission, Writer, WriterHandle, WriterOptions,
 };

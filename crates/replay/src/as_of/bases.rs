@@ -257,11 +257,11 @@ impl<'a> Search<'a> {
         mut later: BTreeMap<DeviceName, Arc<DeviceState>>,
         seats: &mut Seats,
     ) {
-        if let (Who::One(device), Some(newest)) = (who, later.values().next().cloned()) {
-            if let Some((base, state)) = self.newest_up_to(device, at) {
-                seats.add(device.clone(), &base, state, &newest);
-                later.clear();
-            }
+        if let (Who::One(device), Some(newest)) = (who, later.values().next().cloned())
+            && let Some((base, state)) = self.newest_up_to(device, at)
+        {
+            seats.add(device.clone(), &base, state, &newest);
+            later.clear();
         }
         // For many devices every chain is read as it lies, until nobody is left.
         while let [chain, rest @ ..] = self.chains
@@ -300,7 +300,7 @@ impl<'a> Search<'a> {
             let state = self.state(chain, device).and_then(|state| state.unwrap_or_default().up_to(at));
             match state {
                 Some(state) => {
-                    (found, self.chains) = (Some((Base::of(chain), state)), &self.chains[..middle])
+                    (found, self.chains) = (Some((Base::of(chain), state)), &self.chains[..middle]);
                 }
                 None => self.chains = &self.chains[middle + 1..],
             }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use icecore_log::SegmentId;
 use icecore_tier::elsewhere::Deleted;
+use icecore_wire::Schema;
 
 use super::{AsOf, AsOfError, Bases, Who};
 use crate::{Replay, format_instant};
@@ -43,14 +44,16 @@ impl Refusal {
             let is_behind = |received: i64| base.is_none_or(|base| base <= received);
             let is_in_time = |received: i64| known_at.is_none_or(|known_at| received <= known_at);
             return Ok(contents.iter().any(|content| {
-                who.wants(&content.device)
+                // What the server derived is in no state.
+                Schema::split_derived(&content.schema).is_none()
+                    && who.wants(&content.device)
                     && is_behind(content.received.last)
                     && is_in_time(content.received.first)
             }));
         }
         let mut may_hold = false;
         replay.reader().sealed_sources(segment.manifest, &mut |source, _| {
-            may_hold |= who.wants(source.device.as_str());
+            may_hold |= !source.epoch.is_derived() && who.wants(source.device.as_str());
         })?;
         Ok(may_hold)
     }

@@ -140,7 +140,7 @@ impl Api {
 }
 
 /// Every address, without `/v1`.
-fn routes() -> [(&'static str, MethodRouter<Arc<Api>>); 12] {
+fn routes() -> [(&'static str, MethodRouter<Arc<Api>>); 13] {
     [
         ("/openapi.json", get(document)),
         ("/server", get(server::server)),

@@ -54,7 +54,8 @@ pub(super) async fn of_device(
     let stop = cancelled.clone();
     task::spawn_blocking(move || {
         let _room = room;
-        let replay = api.replay_of(&name).map(|replay| replay.stopped_by(stop.flag()));
+        let replay = api.check_known(&name).and_then(|()| api.replay());
+        let replay = replay.map(|replay| replay.stopped_by(stop.flag()));
         write(replay, &query, schema, limit, &outlet);
     });
     // What fails before anything was found is an answer of its own.
