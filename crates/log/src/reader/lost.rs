@@ -13,6 +13,9 @@ use crate::sealed::SealedEntry;
 use crate::sealed_store::SealedStore;
 use crate::segment_id::SegmentId;
 
+/// What is stored of a source.
+type Stored = (Arc<Source>, SequenceRanges);
+
 /// What became of the search for what lost segments held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LostEvents {
@@ -24,9 +27,6 @@ pub struct LostEvents {
     /// either: their events count as stored, and are not asked for again.
     pub unknown: u64,
 }
-
-/// Which sequences of which epochs there are.
-type Held = Vec<(Arc<Source>, SequenceRanges)>;
 
 impl LogReader {
     /// Puts on record what was in the sealed segments for which `is_lost` holds: it does not count as stored any more, and devices that
@@ -60,7 +60,7 @@ impl LogReader {
         &self,
         part: &SealedPart,
         is_lost: &dyn Fn(SegmentId) -> bool,
-    ) -> Result<Option<Held>, LogError> {
+    ) -> Result<Option<Vec<Stored>>, LogError> {
         let SealedStore { disk, layout, .. } = &self.store;
         let facts = manifest::read_facts(&**disk, layout, part.manifest.number)?;
         let mut left = facts.into_stored();
