@@ -10,7 +10,7 @@ use std::time::Duration;
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use icecore_benches::{ENCODINGS, batch, schema};
-use icecore_log::sealed::{RowQuery, SealedSegment, SealedWriter};
+use icecore_log::sealed::{RowGroup, RowQuery, SealedSegment, SealedWriter};
 use icecore_log::{Source, StoredBatch};
 use icecore_wire::{Digest, EncodeOptions, Epoch};
 use rustix::time::{ClockId, clock_gettime};
@@ -98,10 +98,11 @@ fn sealing(c: &mut Criterion<ThreadTime>) {
     let segment = SealedSegment::open(file, PathBuf::from("bench.ice")).unwrap();
     group.bench_function("read rows", |b| {
         b.iter(|| {
-            let read = |stretch: icecore_log::sealed::Stretch<'_>| {
-                (0..3).map(|field| stretch.column(field).unwrap().len()).sum::<usize>()
+            let read = |group: RowGroup| {
+                let open = group.open().unwrap();
+                (0..3).map(|field| open.column(field).unwrap().len()).sum::<usize>()
             };
-            segment.rows(RowQuery::default()).map(|stretch| read(stretch.unwrap())).sum::<usize>()
+            segment.rows(RowQuery::default()).map(|group| read(group.unwrap())).sum::<usize>()
         });
     });
     group.bench_function("read in log order", |b| {

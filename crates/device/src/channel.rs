@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
-use icecore_wire::{BatchError, DeviceName, Epoch, Level, Payload, Schema};
+use icecore_wire::{BatchError, BatchHeader, DeviceName, Epoch, Level, Payload, Schema};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::config::WhenFull;
 use crate::error::{ConnectError, RecordError, SpoolError};
 use crate::event::Pending;
 use crate::link::Link;
@@ -123,8 +124,9 @@ impl Channel {
         match admission {
             Ok(Admission::Room) => match encode(*next) {
                 Ok(payload) => {
-                    *next += u64::from(count);
-                    self.outbox().push(Arc::clone(schema), count, payload, mark, &mut report);
+                    let range = *next..*next + u64::from(count);
+                    *next = range.end;
+                    self.outbox().push(Arc::clone(schema), range, payload, mark, &mut report);
                 }
                 Err(error) => admission = Err(error.into()),
             },
@@ -132,8 +134,38 @@ impl Channel {
             Ok(Admission::Full) | Err(_) => {}
         }
         drop(next);
+        self.cut_done(&admission, &report);
+        admission
+    }
+
+    /// Takes a batch that was cut before, with the sequences it has, unless the spool is full. Those in between are no matter of
+    /// this side.
+    pub(crate) fn hand_in(
+        self: &Arc<Self>,
+        schema: &Arc<Schema>,
+        payload: &Payload,
+    ) -> Result<Admission, RecordError> {
+        let range = BatchHeader::peek(payload)?.range();
+        let mut next = self.next_sequence.lock().expect("a sequence is never left half changed");
+        if range.start < *next {
+            return Err(RecordError::OutOfOrder { first: range.start, next: *next });
+        }
+        let mut report = self.link.watchers.report();
+        let (mark, count) = (Mark::default(), (range.end - range.start) as u32);
+        let admission = self.outbox().admit(WhenFull::Wait, mark.priority, count, &mut report);
+        if let Ok(Admission::Room) = admission {
+            *next = range.end;
+            self.outbox().push(Arc::clone(schema), range, payload.clone(), mark, &mut report);
+        }
+        drop(next);
+        self.cut_done(&admission, &report);
+        admission
+    }
+
+    /// Tells everybody concerned what became of a batch.
+    fn cut_done(self: &Arc<Self>, admission: &Result<Admission, RecordError>, report: &Report) {
         if !report.is_empty() {
-            self.link.watchers.publish(&report);
+            self.link.watchers.publish(report);
         }
         // The link hears of a batch when it is fsynced.
         if self.files.is_some() {
@@ -142,7 +174,6 @@ impl Channel {
         if self.files.is_none() || matches!(admission, Ok(Admission::Dropped)) {
             self.signal();
         }
-        admission
     }
 
     /// Tells the link that there is something to ask or to send.

@@ -3,17 +3,18 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use icecore_wire::{DeviceName, Epoch, Level, Schema};
+use icecore_wire::{DeviceName, Epoch, Level, Payload, Schema};
 use tokio::time::Instant;
 
 use crate::channel::Channel;
 use crate::config::Config;
-use crate::error::ConnectError;
+use crate::error::{ConnectError, RecordError};
 use crate::event::Pending;
 use crate::identity::Role;
 use crate::link::Link;
 use crate::recorder::{OpenBatch, Recorder};
 use crate::spool::Spool;
+use crate::spool::outbox::Admission;
 use crate::watch::{Events, Stats};
 
 /// One device's way to the server. Cheap to clone; all clones are the same device.
@@ -86,6 +87,25 @@ impl Device {
     #[must_use]
     pub fn recorder(&self, schema: Arc<Schema>) -> Recorder {
         Recorder::new(self.clone(), schema)
+    }
+
+    /// Hands in a batch that was cut before, with the sequences it has, and waits while the spool is full: for sources whose batches
+    /// are there already, on a device of [`Gateway::device_with_epoch`](crate::Gateway::device_with_epoch). Batches come in
+    /// order of sequence; what lies between them stays as the server knows it.
+    ///
+    /// # Errors
+    /// The payload is no batch, or comes behind a later one ([`RecordError::OutOfOrder`]), or the device is closed.
+    pub async fn hand_in(&self, schema: &Arc<Schema>, payload: &Payload) -> Result<(), RecordError> {
+        let channel = self.channel();
+        while channel.hand_in(schema, payload)? == Admission::Full {
+            let progress = channel.progress.notified();
+            // Room may have come up in between.
+            if channel.hand_in(schema, payload)? != Admission::Full {
+                return Ok(());
+            }
+            progress.await;
+        }
+        Ok(())
     }
 
     /// Cuts what is open and waits until everything recorded so far has reached `level`, at most for `deadline`.

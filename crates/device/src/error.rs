@@ -35,6 +35,14 @@ pub enum RecordError {
     /// The values do not fit the schema. Nothing was recorded.
     #[error(transparent)]
     Batch(#[from] BatchError),
+    /// A batch was handed in behind later ones. Close the device, and hand it in to a new one of the epoch.
+    #[error("the batch from sequence {first} came behind sequence {next}")]
+    OutOfOrder {
+        /// Its first sequence.
+        first: u64,
+        /// The sequence behind the last batch.
+        next: u64,
+    },
     /// The device was closed.
     #[error("the device is closed")]
     Closed,

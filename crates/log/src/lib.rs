@@ -41,8 +41,8 @@ pub use error::{CommitError, Damage, LogError};
 pub use manifest::{Child, Lost, Manifest, SealSource};
 pub use open::{HotLog, Options, Recovery, TornTail};
 pub use reader::{
-    AbsentSegment, DeviceFilter, Followed, Follower, LogReader, LostEvents, OnAbsent, OnDamage, Reads,
-    Records, Scan,
+    AbsentSegment, DeviceFilter, Followed, Follower, LogReader, LostEvents, OnAbsent, OnDamage, OpenSegment,
+    Reads, Records, Scan, SealedSegments,
 };
 pub use record::{DroppedRange, Fact, Record, RefusedBatch, Source, StoredBatch};
 pub use seal::{Classify, FinishedSegment, Pace, SealPlan, Sealer, Sealing, forget_tail, keep_tail};

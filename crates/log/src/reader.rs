@@ -5,6 +5,7 @@ mod lost;
 mod part;
 mod records;
 mod scan;
+mod segments;
 mod terms;
 mod verify;
 
@@ -34,6 +35,7 @@ use crate::watermark::Watermark;
 pub use follow::{Followed, Follower};
 pub use lost::LostEvents;
 pub use records::{Reads, Records};
+pub use segments::{OpenSegment, SealedSegments};
 
 /// How often, and with which pauses, a reader looks for the watermark of a writer that is only just starting.
 const WATERMARK_TRIES: usize = 50;

@@ -1,9 +1,9 @@
 //! Batches in log order: what every replay begins with.
 
-use std::io::ErrorKind;
+use std::ops::Range;
 use std::sync::Arc;
 
-use icecore_log::{Damage, LogError, OnDamage, Record, Records, StoredBatch};
+use icecore_log::{AbsentSegment, Damage, LogError, OnDamage, Record, Records, StoredBatch};
 use icecore_schema::{Evolution, Upcast};
 use icecore_wire::{Batch, ColumnView};
 
@@ -20,13 +20,45 @@ pub struct Batches<'a> {
     query: &'a Query,
     /// What batches read as; made when the first is read.
     evolution: Option<Evolution>,
-    deleted: Vec<Lacking>,
-    absent: Vec<Lacking>,
+    passed: Passed,
+}
+
+/// Sealed segments that were passed over, told apart.
+#[derive(Debug, Default)]
+pub(crate) struct Passed {
+    pub(crate) deleted: Vec<Lacking>,
+    pub(crate) absent: Vec<Lacking>,
+}
+
+impl Passed {
+    /// Tells apart what was passed over: that it was deleted by policy is no error.
+    pub(crate) fn take_in(
+        &mut self,
+        replay: &Replay,
+        query: &Query,
+        segments: Vec<AbsentSegment>,
+    ) -> Result<(), ReplayError> {
+        for segment in segments {
+            let elsewhere = replay.elsewhere();
+            let deleted = elsewhere.map(|elsewhere| elsewhere.deleted(segment.id)).transpose()?;
+            let never_came = elsewhere.is_some_and(|elsewhere| elsewhere.never_came(segment.id));
+            if let Some(deleted) = deleted.flatten() {
+                self.deleted.extend(Lacking::deleted(query, &segment, deleted));
+            } else if never_came {
+                self.absent.push(Lacking::not_archived(query, &segment));
+            } else if query.on_damage == OnDamage::Skip {
+                self.absent.push(Lacking::absent(query, &segment));
+            } else {
+                return Err(segment.why.into());
+            }
+        }
+        Ok(())
+    }
 }
 
 impl<'a> Batches<'a> {
     pub(crate) fn new(replay: &'a Replay, records: Records<'a>, query: &'a Query) -> Self {
-        Self { replay, records, query, evolution: None, deleted: Vec::new(), absent: Vec::new() }
+        Self { replay, records, query, evolution: None, passed: Passed::default() }
     }
 
     /// The damage passed over so far.
@@ -36,7 +68,7 @@ impl<'a> Batches<'a> {
 
     /// What was deleted by policy and what else is absent, as far as it was passed over since this was called last.
     pub fn take_lacking(&mut self) -> Vec<Lacking> {
-        self.deleted.drain(..).chain(self.absent.drain(..)).collect()
+        self.passed.deleted.drain(..).chain(self.passed.absent.drain(..)).collect()
     }
 
     /// Goes on with what the log's writer adds, once everything was read: events of the version that is stored.
@@ -56,7 +88,8 @@ impl<'a> Batches<'a> {
             Err(error) => return Err(error),
         };
         let damage = self.records.damage().to_vec();
-        Ok(Coverage { present, unstored, deleted: self.deleted, absent: self.absent, damage })
+        let Passed { deleted, absent } = self.passed;
+        Ok(Coverage { present, unstored, deleted, absent, damage })
     }
 
     /// The batch with what its events read as.
@@ -69,25 +102,6 @@ impl<'a> Batches<'a> {
         let upcast = evolution.upcast(stored.schema.id()).cloned();
         Selection::decode(stored, self.query, upcast)
     }
-
-    /// Tells apart what was passed over: that it was deleted by policy is no error.
-    fn account(&mut self) -> Result<(), ReplayError> {
-        for segment in self.records.take_absent() {
-            let elsewhere = self.replay.elsewhere();
-            let deleted = elsewhere.map(|elsewhere| elsewhere.deleted(segment.id)).transpose()?;
-            let never_came = elsewhere.is_some_and(|elsewhere| elsewhere.never_came(segment.id));
-            if let Some(deleted) = deleted.flatten() {
-                self.deleted.extend(Lacking::deleted(self.query, &segment, deleted));
-            } else if never_came {
-                self.absent.push(Lacking::not_archived(self.query, &segment));
-            } else if self.query.on_damage == OnDamage::Skip {
-                self.absent.push(Lacking::absent(self.query, &segment));
-            } else {
-                return Err(segment.why.into());
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Iterator for Batches<'_> {
@@ -95,15 +109,18 @@ impl Iterator for Batches<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if self.replay.is_stopped() {
-                return Some(Err(ReplayError::Output(ErrorKind::BrokenPipe.into())));
+            if let Err(error) = self.replay.check_stop() {
+                return Some(Err(error));
             }
             let next = self.records.next();
-            if let Err(error) = self.account() {
+            if let Err(error) = self.passed.take_in(self.replay, self.query, self.records.take_absent()) {
                 return Some(Err(error));
             }
             match next? {
-                Ok(Record::Batch(stored)) => return Some(self.select(stored)),
+                Ok(Record::Batch(stored)) => {
+                    self.replay.looked_at(stored.count.into());
+                    return Some(self.select(stored));
+                }
                 Ok(_) => {}
                 Err(error) => return Some(Err(error.into())),
             }
@@ -117,7 +134,7 @@ pub struct Selection {
     stored: StoredBatch,
     batch: Batch,
     times: EventTimes,
-    from_position: u64,
+    positions: Range<u64>,
     upcast: Option<Arc<Upcast>>,
 }
 
@@ -127,9 +144,9 @@ impl Selection {
         query: &Query,
         upcast: Option<Arc<Upcast>>,
     ) -> Result<Self, ReplayError> {
-        let Query { times, from_position, .. } = *query;
+        let (times, positions) = (query.times, query.positions());
         match Batch::validate(stored.payload.clone(), stored.schema.clone()) {
-            Ok(batch) => Ok(Self { stored, batch, times, from_position, upcast }),
+            Ok(batch) => Ok(Self { stored, batch, times, positions, upcast }),
             Err(source) => Err(ReplayError::Batch {
                 position: stored.position,
                 device: stored.source.device.clone(),
@@ -144,26 +161,35 @@ impl Selection {
         &self.stored
     }
 
+    /// The same batch with all its events, as they were written.
+    #[must_use]
+    pub fn whole(self) -> Self {
+        Self { times: EventTimes::default(), positions: 0..u64::MAX, upcast: None, ..self }
+    }
+
     /// How many of its events are selected.
     pub fn count(&self) -> u64 {
-        let times = &self.batch.times()[self.passed()..];
+        let times = &self.batch.times()[self.rows()];
         if self.times.is_all() {
             return times.len() as u64;
         }
         times.iter().filter(|time| self.times.contains(**time)).count() as u64
     }
 
-    /// How many of its events stand before the first position that is asked for.
-    fn passed(&self) -> usize {
-        let passed = self.from_position.saturating_sub(self.stored.position);
-        passed.min(u64::from(self.stored.count)) as usize
+    /// Its events at positions that are asked for.
+    fn rows(&self) -> Range<usize> {
+        let count = u64::from(self.stored.count);
+        let row = |position: u64| position.saturating_sub(self.stored.position).min(count) as usize;
+        let end = row(self.positions.end);
+        row(self.positions.start).min(end)..end
     }
 
     /// Hands over the selected events in sequence order, as the version that the query reads them as.
     pub fn for_each<E>(&self, mut take: impl FnMut(&Event<'_>) -> Result<(), E>) -> Result<(), E> {
         let columns: Vec<ColumnView<'_>> =
             (0..self.stored.schema.fields().len()).map(|field| self.batch.column(field)).collect();
-        for (row, &event_time) in self.batch.times().iter().enumerate().skip(self.passed()) {
+        let rows = self.rows();
+        for (row, &event_time) in self.batch.times().iter().enumerate().take(rows.end).skip(rows.start) {
             if !self.times.contains(event_time) {
                 continue;
             }

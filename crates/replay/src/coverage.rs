@@ -10,6 +10,7 @@ use icecore_tier::elsewhere::Deleted;
 use icecore_tier::segment::Content;
 use icecore_wire::DeviceName;
 
+use crate::batches::Passed;
 use crate::{EventTimes, Query};
 
 /// How many segments are named before the others are only counted.
@@ -72,6 +73,15 @@ pub struct Lacking {
 }
 
 impl Coverage {
+    /// Adds what was passed over beside.
+    pub(crate) fn add(&mut self, passed: Passed, damage: Vec<Damage>) {
+        self.deleted.extend(passed.deleted);
+        self.absent.extend(passed.absent);
+        self.damage.extend(damage);
+        self.damage.sort_by_key(|damage| damage.positions.as_ref().map(|positions| positions.start));
+        self.damage.dedup_by(|behind, before| join(before, behind));
+    }
+
     /// Whether everything that was asked for was read.
     #[must_use]
     pub fn is_complete(&self) -> bool {
@@ -199,6 +209,18 @@ impl Lacking {
         let is_exact =
             query.wants_every_device() && query.schemas.is_any() && query.times == EventTimes::default();
         Self { segment: segment.id, events: segment.child.rows, is_exact, why }
+    }
+}
+
+/// Makes one of the damage of two batches that follow each other, if the place is the same.
+fn join(before: &mut Damage, behind: &Damage) -> bool {
+    let is_same = (&before.file, before.offset, &before.what) == (&behind.file, behind.offset, &behind.what);
+    match (&mut before.positions, &behind.positions) {
+        (Some(before), Some(behind)) if is_same && before.end == behind.start => {
+            before.end = behind.end;
+            true
+        }
+        _ => false,
     }
 }
 

@@ -6,7 +6,7 @@ use icecore_log::Source;
 use icecore_schema::{Cell, Upcast};
 use icecore_wire::{ColumnView, Schema, Value};
 
-use crate::time_order::SpilledValues;
+use crate::sort::SpilledValues;
 
 /// One event with everything that is known of it. Times are nanoseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy)]

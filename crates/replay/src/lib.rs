@@ -19,32 +19,40 @@
 //! epochs, schemas) are kept for as long as the query runs; at its end, for its [`Coverage`], a few ranges of sequences for each
 //! epoch as well.
 //!
-//! The formats are described where they are written: [`Csv`] and [`Ndjson`].
+//! The formats are described where they are written: [`Csv`] and [`Ndjson`]. A [`TableScan`] gives the events of one schema as Arrow record
+//! batches, by a [`Cursor`] or into a [`TableFile`].
 
 mod as_of;
 mod batches;
+mod columns;
 mod count;
 mod coverage;
 mod error;
 mod event;
 mod export;
 mod follow;
+mod hive;
 mod instant;
+mod plan;
 mod query;
 mod replay;
 pub mod rollup;
 #[cfg(test)]
 mod sample;
-mod time_order;
+mod side_by_side;
+mod sort;
 
 pub use as_of::{AsOf, AsOfError, Base, Bases, ExactFrom, Explained, Refusal, States};
 pub use batches::{Batches, Selection};
+pub use columns::{Comparison, Cursor, InvalidComparison, Operator, Table, TableScan};
 pub use count::Count;
 pub use coverage::{Coverage, Gap, Lacking, Unstored};
 pub use error::ReplayError;
 pub use event::Event;
-pub use export::{Csv, EventJson, Ndjson, Sink};
+pub use export::{Csv, EventJson, Ndjson, Paced, PacedBy, Sink, TableFile};
 pub use follow::{Follow, Followed};
+pub use hive::{Exported, HiveExport};
 pub use instant::{InvalidInstant, format_instant, parse_instant};
+pub use plan::Plan;
 pub use query::{EventTimes, Order, Query};
 pub use replay::{Replay, Replayed};

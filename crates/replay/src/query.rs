@@ -1,6 +1,6 @@
 //! What to replay.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use icecore_log::OnDamage;
 use icecore_wire::{DeviceName, Glob};
@@ -18,6 +18,11 @@ pub struct Query {
     pub times: EventTimes,
     /// Events from this position of the log on.
     pub from_position: u64,
+    /// Events before this position of the log.
+    pub to_position: Option<u64>,
+    /// Events that were received by this time, nanoseconds since the Unix epoch: what was known then. What did not arrive is told as it is
+    /// known now.
+    pub known_at: Option<i64>,
     /// The order.
     pub order: Order,
     /// Whether events are of the version that was stored, not of the newest one that it reads as.
@@ -35,6 +40,8 @@ impl Default for Query {
             schemas: Glob::any(),
             times: EventTimes::default(),
             from_position: 0,
+            to_position: None,
+            known_at: None,
             order: Order::Log,
             as_written: false,
             on_damage: OnDamage::Fail,
@@ -43,6 +50,16 @@ impl Default for Query {
 }
 
 impl Query {
+    /// Whether what was received then is asked for.
+    pub(crate) fn wants_received(&self, time: i64) -> bool {
+        self.known_at.is_none_or(|known_at| time <= known_at)
+    }
+
+    /// The positions that are asked for.
+    pub(crate) fn positions(&self) -> Range<u64> {
+        self.from_position..self.to_position.unwrap_or(u64::MAX)
+    }
+
     /// Whether events of the device of this name are asked for.
     #[must_use]
     pub fn wants_device(&self, name: &str) -> bool {
@@ -91,4 +108,9 @@ pub enum Order {
     Log,
     /// Event time; equal times in the order of device name, epoch number and sequence.
     Time,
+    /// By device name, epoch number and sequence.
+    Device,
+    /// As it lies in the segments, which is fastest, and says nothing of the events; record batches only. Rows of sealed segments come
+    /// column by column. For everything else it is the order of the log.
+    Stored,
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use icecore_log::sealed::Footers;
 use icecore_log::{Fact, LogError, LogReader, OnAbsent, OnDamage, RealDisk, Scan};
@@ -13,7 +13,7 @@ use icecore_state::Ledger;
 use icecore_tier::elsewhere::Elsewhere;
 use icecore_wire::{DeviceName, Glob, Schema, SchemaId};
 
-use crate::time_order::TimeSort;
+use crate::sort::{Sort, Sorted};
 use crate::{Batches, Count, Coverage, EventTimes, Order, Query, ReplayError, Sink};
 
 /// The log of a data directory, as it was when it was opened: what a server adds later is not seen.
@@ -24,6 +24,7 @@ pub struct Replay {
     declared: Declared,
     spill_directory: PathBuf,
     stop: Option<Arc<AtomicBool>>,
+    looked_at: Option<Arc<AtomicU64>>,
 }
 
 /// What a replay did.
@@ -43,7 +44,7 @@ impl Replay {
     pub fn open(data: &Path) -> Result<Self, ReplayError> {
         let spill_directory = std::env::var_os("TMPDIR").map_or_else(|| data.to_owned(), PathBuf::from);
         let (reader, declared) = (LogReader::open(Arc::new(RealDisk), data)?, Declared::default());
-        Ok(Self { reader, elsewhere: None, declared, spill_directory, stop: None })
+        Ok(Self { reader, elsewhere: None, declared, spill_directory, stop: None, looked_at: None })
     }
 
     /// Reads what is sealed and not here where `elsewhere` says, and knows what was deleted by policy.
@@ -73,8 +74,23 @@ impl Replay {
         Self { stop: Some(stop), ..self }
     }
 
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed))
+    /// Adds to `looked_at` how many events were looked at, whether or not they were asked for.
+    #[must_use]
+    pub fn counting_in(self, looked_at: Arc<AtomicU64>) -> Self {
+        Self { looked_at: Some(looked_at), ..self }
+    }
+
+    pub(crate) fn check_stop(&self) -> Result<(), ReplayError> {
+        match self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+            true => Err(ReplayError::Output(io::ErrorKind::BrokenPipe.into())),
+            false => Ok(()),
+        }
+    }
+
+    pub(crate) fn looked_at(&self, events: u64) {
+        if let Some(looked_at) = &self.looked_at {
+            looked_at.fetch_add(events, Ordering::Relaxed);
+        }
     }
 
     /// The log that is read.
@@ -98,11 +114,18 @@ impl Replay {
         Ok(by_name(read.map(|schema| (schema.id(), schema)).collect()))
     }
 
+    /// Those of the schema called `name`.
+    pub(crate) fn versions(&self, query: &Query, name: &str) -> Result<Vec<Arc<Schema>>, ReplayError> {
+        let mut versions = self.schemas(query)?;
+        versions.retain(|schema| schema.name() == name);
+        Ok(versions)
+    }
+
     /// What events of the query's schemas read as, whichever devices they are of.
     pub(crate) fn evolution(&self, query: &Query) -> Result<Evolution, ReplayError> {
         let mut written = HashMap::new();
         match self.written(
-            &Query { devices: Glob::any(), only: None, from_position: 0, ..query.clone() },
+            &Query { devices: Glob::any(), only: None, from_position: 0, to_position: None, ..query.clone() },
             &mut written,
         ) {
             // The replay ends at the damage; what comes before it is read by what is known before it.
@@ -141,20 +164,24 @@ impl Replay {
 
     /// The batches with events of `query`, in log order whatever the query's order is.
     pub fn batches<'a>(&'a self, query: &'a Query) -> Batches<'a> {
+        Batches::new(self, self.reader.scan(self.scan_of(query)), query)
+    }
+
+    /// The query as the log understands it.
+    pub(crate) fn scan_of<'a>(&self, query: &'a Query) -> Scan<'a> {
         let device = |device: &DeviceName| query.wants_device(device.as_str());
         let schema = |schema: &Schema| query.schemas.matches(schema.name());
-        let scan = Scan {
-            positions: (query.from_position > 0).then_some(query.from_position..u64::MAX),
+        Scan {
+            positions: (query.positions() != (0..u64::MAX)).then(|| query.positions()),
             devices: (!query.wants_every_device()).then(|| Box::new(device) as _),
             schemas: (!query.schemas.is_any()).then(|| Box::new(schema) as _),
             times: query.times.inclusive(),
-            known_at: None,
+            known_at: query.known_at,
             batches_only: false,
             on_damage: query.on_damage,
             // What was deleted by policy is passed over in any case.
             on_absent: OnAbsent::Skip,
-        };
-        Batches::new(self, self.reader.scan(scan), query)
+        }
     }
 
     /// What the log has on record of the devices of `query`.
@@ -183,17 +210,17 @@ impl Replay {
         Count::of(self.batches(&Query { as_written: true, ..query.clone() }))
     }
 
-    /// Hands the events of `query` to `sink`, in the query's order, and finishes it.
+    /// Hands the events of `query` to `sink`, in the query's order, and flushes it.
     pub fn run(&self, query: &Query, sink: &mut (impl Sink + ?Sized)) -> Result<Replayed, ReplayError> {
         let mut replayed = Replayed::default();
         let result = match query.order {
-            Order::Log => self.run_in_log_order(query, sink, &mut replayed),
-            Order::Time => self.run_in_time_order(query, sink, &mut replayed),
+            Order::Log | Order::Stored => self.run_in_log_order(query, sink, &mut replayed),
+            Order::Time | Order::Device => self.run_sorted(query, sink, &mut replayed),
         };
-        // Finished after an error too: what came before a damaged place is whole.
-        let finished = sink.finish();
-        match result.and(finished) {
-            Err(ReplayError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+        // After an error too: what came before a damaged place is whole.
+        let flushed = sink.flush();
+        match result.and(flushed) {
+            Err(error) if error.is_cut_short() => {
                 replayed.cut_short = true;
                 Ok(replayed)
             }
@@ -219,25 +246,37 @@ impl Replay {
         Ok(())
     }
 
-    fn run_in_time_order(
+    fn run_sorted(
         &self,
         query: &Query,
         sink: &mut (impl Sink + ?Sized),
         replayed: &mut Replayed,
     ) -> Result<(), ReplayError> {
-        let mut sort = TimeSort::new(&self.spill_directory);
-        let mut batches = self.batches(query);
-        for selection in &mut batches {
-            selection?.for_each(|event| sort.push(event))?;
-        }
-        let coverage = batches.coverage(0)?;
-        let mut sorted = sort.finish()?;
+        let (mut sorted, coverage) = self.sorted(query, |_| true)?;
         while let Some(event) = sorted.next()? {
             replayed.coverage.present += 1;
             sink.event(&event)?;
         }
         replayed.coverage = Coverage { present: replayed.coverage.present, ..coverage };
         Ok(())
+    }
+
+    /// The events of `query` and of `schemas`, sorted, and what is missing.
+    pub(crate) fn sorted(
+        &self,
+        query: &Query,
+        schemas: impl Fn(&str) -> bool,
+    ) -> Result<(Sorted, Coverage), ReplayError> {
+        let mut sort = Sort::new(query.order, &self.spill_directory);
+        let mut batches = self.batches(query);
+        for selection in &mut batches {
+            let selection = selection?;
+            if schemas(selection.stored().schema.name()) {
+                selection.for_each(|event| sort.push(event))?;
+            }
+        }
+        let coverage = batches.coverage(0)?;
+        Ok((sort.finish()?, coverage))
     }
 }
 

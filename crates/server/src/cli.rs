@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use icecore_replay::{InvalidInstant, parse_instant};
+use icecore_replay::{Comparison, InvalidInstant, parse_instant};
 use icecore_wire::{DeviceName, Glob};
 
 use crate::demo::DemoArgs;
@@ -55,6 +55,8 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Show what devices looked like: now, as of an event time, as known at a received time.
     State(StateArgs),
+    /// Write events into Hive-partitioned Parquet files, which other tools read as tables; run again, add what is new.
+    Export(ExportArgs),
     /// Schemas: their files, and what devices have sent.
     #[command(subcommand)]
     Schemas(SchemasCommand),
@@ -232,7 +234,7 @@ pub(crate) struct SendArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ReplayArgs {
+pub(crate) struct SourceArgs {
     /// Data directory; without it the one of the configuration file.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
@@ -245,6 +247,16 @@ pub(crate) struct ReplayArgs {
     /// An option of the store's client, `region=eu-north-1` (repeatable).
     #[arg(long = "store-option", value_name = "KEY=VALUE", value_parser = parse_label, requires = "store")]
     pub(crate) store_options: Vec<(String, String)>,
+
+    /// Schema files that say how older versions read as newer ones, instead of those of the configuration.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) schemas: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
 
     /// Only devices matching this glob; `*` crosses `/`.
     #[arg(long, value_name = "GLOB", default_value = "*")]
@@ -262,22 +274,59 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = parse_time)]
     pub(crate) to: Option<i64>,
 
-    /// `log`: as received; `time`: by event time.
+    /// Only what was received by then: what was known at that time. Forms are those of `--from`.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = parse_time)]
+    pub(crate) known_at: Option<i64>,
+
+    /// `log`: as received; `time`: by event time; `device`: by device, epoch and sequence; `stored`: as it lies, which is fastest and
+    /// for `arrow` and `parquet` only (with others it is `log`).
     #[arg(long, value_enum, default_value_t = ReplayOrder::Log)]
     pub(crate) order: ReplayOrder,
 
-    /// `csv`: one schema, one column per field; `ndjson`: every attribute of every event; `count`: validate every
-    /// batch and print how many there are, as JSON.
+    /// `csv`: one schema, one column per field; `ndjson`: every attribute of every event; `arrow`: one schema, an Arrow IPC stream;
+    /// `parquet`: one schema, one file; `count`: validate every batch and print how many there are, as JSON.
     #[arg(long, value_enum, default_value_t = ReplayFormat::Csv)]
     pub(crate) format: ReplayFormat,
 
-    /// Schema files that say how older versions read as newer ones, instead of those of the configuration.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) schemas: Option<PathBuf>,
+    /// Where to: a file, which is there when it is whole, or `-` for standard output.
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub(crate) out: PathBuf,
+
+    /// Only these columns, in this order; others are not read (`arrow`, `parquet`).
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
+    pub(crate) columns: Option<Vec<String>>,
+
+    /// Only events for which this holds, a field compared with a number: `temp>=30` (repeatable; `arrow`, `parquet`).
+    #[arg(long = "where", value_name = "COMPARISON")]
+    pub(crate) comparisons: Vec<Comparison>,
+
+    /// Write events at this multiple of the speed at which they happened (`--order time`) or were received (`--order log`), such as `10x`
+    /// (`csv`, `ndjson`).
+    #[arg(long, value_name = "Nx", value_parser = parse_speed)]
+    pub(crate) speed: Option<f64>,
 
     /// Events of the version that they were written in, instead of the newest.
     #[arg(long)]
     pub(crate) as_written: bool,
+
+    /// Stream the events into this server instead, as the devices had sent them: batches with their devices, epochs and sequences, in log
+    /// order and whole. What is there already is not added again.
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        value_parser = parse_address,
+        requires = "identity",
+        conflicts_with_all = ["format", "order", "out", "columns", "comparisons"],
+    )]
+    pub(crate) into: Option<String>,
+
+    /// Directory of the gateway identity for `--into`, as `device enroll --gateway-for` wrote it there.
+    #[arg(long, value_name = "DIR", requires = "into")]
+    pub(crate) identity: Option<PathBuf>,
+
+    /// How long to wait for a server that is away, with `--into`.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = instant::parse_duration)]
+    pub(crate) wait: Duration,
 
     /// Read around damaged parts of the log, and around segments that are missing or whose store does not answer, instead of
     /// ending at the first; they are listed on standard error.
@@ -321,6 +370,51 @@ pub(crate) struct StateArgs {
     pub(crate) data: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    /// Only devices matching this glob; `*` crosses `/`.
+    #[arg(long, value_name = "GLOB", default_value = "*")]
+    pub(crate) device: Glob,
+
+    /// Only schemas whose name matches this glob.
+    #[arg(long, value_name = "GLOB", default_value = "*")]
+    pub(crate) schema: Glob,
+
+    /// Event times from this on: RFC 3339, or integer nanoseconds.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = parse_time)]
+    pub(crate) from: Option<i64>,
+
+    /// Event times before this.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = parse_time)]
+    pub(crate) to: Option<i64>,
+
+    /// What the files are told apart by: the date of the event time in UTC, and perhaps the device.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "date")]
+    pub(crate) partition_by: Vec<PartitionBy>,
+
+    /// Directory for the files; it is made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+
+    /// Read around damaged parts of the log, and around segments that are missing or whose store does not answer; they are listed, and
+    /// no later run adds them.
+    #[arg(long)]
+    pub(crate) skip_damaged: bool,
+
+    /// Fail, after the events that are there, if not everything that was asked for is.
+    #[arg(long)]
+    pub(crate) require_complete: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PartitionBy {
+    Date,
+    Device,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum SchemasCommand {
     /// Read the schema files as the server does at its start, and compare them with what the log holds.
@@ -362,12 +456,16 @@ pub(crate) enum TailFormat {
 pub(crate) enum ReplayOrder {
     Log,
     Time,
+    Device,
+    Stored,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReplayFormat {
     Csv,
     Ndjson,
+    Arrow,
+    Parquet,
     Count,
 }
 
@@ -388,6 +486,10 @@ fn parse_address(text: &str) -> Result<String, String> {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
         _ => Err("expected HOST:PORT, such as localhost:4433".to_owned()),
     }
+}
+
+fn parse_speed(text: &str) -> Result<f64, String> {
+    parse_positive(text.strip_suffix('x').unwrap_or(text))
 }
 
 fn parse_positive(text: &str) -> Result<f64, String> {

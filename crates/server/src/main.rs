@@ -15,6 +15,7 @@ mod csv_file;
 mod decisions;
 mod demo;
 mod device;
+mod export;
 mod hold;
 mod identities;
 mod init;
@@ -83,6 +84,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Send(args) => send::run(args, &mut out()),
         Command::Replay(args) => replay::run(args, &cli.config),
         Command::State(args) => state::run(args, &cli.config, &mut out()),
+        Command::Export(args) => export::run(args, &cli.config),
         Command::Schemas(command) => schemas::run(command, &config()?, &mut out()),
         Command::Tail(args) => tail::run(args, &config()?, &mut out()),
         Command::Retention(command) => retention::run(command, &config()?, &mut out()),

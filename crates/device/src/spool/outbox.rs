@@ -145,17 +145,17 @@ impl Outbox {
         self.queues.last_mut().expect("an outbox has an epoch for new batches")
     }
 
-    /// Appends a batch that was admitted.
+    /// Appends a batch that was admitted, of the sequences `range`.
     pub(crate) fn push(
         &mut self,
         schema: Arc<Schema>,
-        count: u32,
+        range: Range<u64>,
         payload: Payload,
         mark: Mark,
         report: &mut Report,
     ) {
-        let (first, length) = (self.current().next_sequence, payload.len());
-        let (epoch, range) = (self.current().epoch, first..first + u64::from(count));
+        let (epoch, length, first) = (self.current().epoch, payload.len(), range.start);
+        let count = u32::try_from(range.end - first).expect("a batch has at most MAX_ROWS rows");
         let (place, state) = match &mut self.backing {
             Backing::Memory { .. } => (Place::default(), State::Waiting),
             Backing::Disk(index) => (index.append(&schema, &payload, mark, &range), State::Unsynced),

@@ -428,8 +428,11 @@ impl EpochQueue {
         lost
     }
 
-    /// Sequences that were cut and are not here any more.
+    /// Sequences that were cut and are not here any more. A source that is read again loses none, and may lack some.
     fn find_absent(&self) -> SequenceRanges {
+        if self.repeats {
+            return SequenceRanges::new();
+        }
         let mut absent = SequenceRanges::from(0..self.next_sequence);
         absent.remove_all(&self.dropped);
         for entry in self.present() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use icecore_device::{
     Backoff, BatchPolicy, Code, Column, ColumnData, ColumnType, Config, Device, Disconnect, Event, Events,
-    Field, Gateway, Level, Recorder, Schema, Spool, Value, WhenFull,
+    Field, Gateway, Level, RecordError, Recorder, Schema, Spool, Value, WhenFull,
 };
 
 use crate::fake::{Authority, FakeServer};
@@ -347,6 +347,34 @@ async fn a_given_epoch_resumes_where_the_server_is() {
     }
     assert_eq!(server.stored("a"), [(0..50).into()]);
     assert_eq!(server.memory().duplicates, 0);
+}
+
+#[tokio::test]
+async fn batches_that_were_cut_before_keep_their_sequences() {
+    let server = FakeServer::start();
+    let epoch = icecore_device::Epoch::from_bytes([6; 16]);
+    let batch = |range: std::ops::Range<u64>| {
+        let mut builder = icecore_wire::BatchBuilder::new(schema());
+        range.clone().for_each(|n| builder.row(n as i64, &[Value::F64(0.5), Value::I64(n as i64)]).unwrap());
+        builder.finish(range.start, icecore_wire::EncodeOptions::PLAIN).unwrap()
+    };
+    for (already, sent) in [(0, 15), (15, 0)] {
+        let gateway = Gateway::connect(config(&server, "icecore:gateway:g")).unwrap();
+        let device = gateway.device_with_epoch("a".parse().unwrap(), epoch, 1 << 20).unwrap();
+        device.hand_in(&schema(), &batch(3..8)).await.unwrap();
+        device.hand_in(&schema(), &batch(20..30)).await.unwrap();
+        let behind = device.hand_in(&schema(), &batch(8..10)).await;
+        assert!(matches!(behind, Err(RecordError::OutOfOrder { first: 8, next: 30 })), "{behind:?}");
+        gateway.flush(Level::Durable, PATIENCE).await.unwrap();
+        let stats = gateway.stats();
+        assert_eq!(
+            (stats.events_already_stored, stats.events_acked, stats.events_dropped),
+            (already, sent, 0)
+        );
+        gateway.close(PATIENCE).await.unwrap();
+    }
+    let stored: icecore_device::SequenceRanges = [3..8, 20..30].into_iter().collect();
+    assert_eq!(server.stored("a"), [stored]);
 }
 
 #[tokio::test]

@@ -249,6 +249,30 @@ impl Growing {
     }
 }
 
+/// The values of a column, one a row (unspecified where there is none), lists flat.
+#[derive(Debug, Clone)]
+pub enum SealedValues {
+    /// Doubles.
+    F64(Vec<f64>),
+    /// Singles, or lists of them.
+    F32(Vec<f32>),
+    /// Signed integers, or times.
+    I64(Vec<i64>),
+    /// Unsigned integers.
+    U64(Vec<u64>),
+    /// Lists of 16-bit integers.
+    I16(Vec<i16>),
+    /// Truth values, a bit each, least significant first.
+    Bool(Vec<u8>),
+    /// Texts (which are UTF-8) or byte strings.
+    Bytes {
+        /// 0 and every end.
+        offsets: Vec<u32>,
+        /// One after the other.
+        data: Vec<u8>,
+    },
+}
+
 /// A column, or some rows of it, read from a sealed segment.
 #[derive(Debug, Clone)]
 pub struct SealedColumn {
@@ -280,6 +304,21 @@ impl SealedColumn {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rows == 0
+    }
+
+    /// Which rows have a value, a bit each, least significant first (`None`: all), and the values.
+    #[must_use]
+    pub fn into_values(self) -> (Option<Vec<u8>>, SealedValues) {
+        let values = match self.slots {
+            Cells::F64(values) => SealedValues::F64(values),
+            Cells::F32(values) => SealedValues::F32(values),
+            Cells::I64(values) => SealedValues::I64(values),
+            Cells::U64(values) => SealedValues::U64(values),
+            Cells::I16(values) => SealedValues::I16(values),
+            Cells::Bool(bits) => SealedValues::Bool(bits.into_bytes()),
+            Cells::Bytes(Strings { offsets, data }) => SealedValues::Bytes { offsets, data },
+        };
+        (self.valid.map(Bits::into_bytes), values)
     }
 
     /// The values, as those of a batch.

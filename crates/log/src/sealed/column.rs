@@ -204,4 +204,25 @@ impl ValueDecoder {
             Self::Bytes(decoder) => Cells::Bytes(decoder.page(index, page, count)?),
         })
     }
+
+    /// The same, behind other cells: of numbers without a copy.
+    pub(super) fn append(
+        &mut self,
+        index: usize,
+        page: &[u8],
+        count: usize,
+        cells: &mut Cells,
+    ) -> Decoded<()> {
+        match (&mut *self, &mut *cells) {
+            (Self::F64(decoder), Cells::F64(cells)) => decoder.append(index, page, count, cells),
+            (Self::F32(decoder), Cells::F32(cells)) => decoder.append(index, page, count, cells),
+            (Self::I64(decoder), Cells::I64(cells)) => decoder.append(index, page, count, cells),
+            (Self::U64(decoder), Cells::U64(cells)) => decoder.append(index, page, count, cells),
+            (Self::I16(decoder), Cells::I16(cells)) => decoder.append(index, page, count, cells),
+            _ => {
+                let decoded = self.page(index, page, count)?;
+                cells.extend_from_page(&decoded, 0..count)
+            }
+        }
+    }
 }

@@ -298,16 +298,20 @@ impl<'a> Group<'a> {
             for page in pages {
                 let (at, held) = (head.pages[page], head.page_values(page));
                 let bytes = &stored[(at.offset - start) as usize..][..at.len];
-                let decoded = checked(bytes, &at)
-                    .and_then(|page_bytes| decoder.page(page, page_bytes, held.len() * width));
-                let decoded = decoded.map_err(|what| wrong(at.offset, page, &what))?;
+                let mut wrong = |what: String| wrong(at.offset, page, &what);
+                let page_bytes = checked(bytes, &at).map_err(&mut wrong)?;
+                let count = held.len() * width;
+                if wanted.peek().is_some_and(|range| range.start <= held.start && held.end <= range.end) {
+                    decoder.append(page, page_bytes, count, &mut cells).map_err(&mut wrong)?;
+                    wanted.next_if(|range| range.end == held.end);
+                    continue;
+                }
+                let decoded = decoder.page(page, page_bytes, count).map_err(&mut wrong)?;
                 while let Some(range) = wanted.peek() {
                     let part = range.start.max(held.start)..range.end.min(held.end);
                     if !part.is_empty() {
                         let flat = (part.start - held.start) * width..(part.end - held.start) * width;
-                        cells
-                            .extend_from_page(&decoded, flat)
-                            .map_err(|what| wrong(at.offset, page, &what))?;
+                        cells.extend_from_page(&decoded, flat).map_err(&mut wrong)?;
                     }
                     if range.end > held.end {
                         break;

@@ -12,7 +12,7 @@ use super::footer::{RunAt, directory};
 use super::group::Group;
 use super::limits::WINDOW_BYTES;
 use super::listing::Listing;
-use super::rows::RowQuery;
+use super::rows::{RowQuery, in_time};
 use super::segment::{Listed, SealedSegment};
 use crate::error::LogError;
 use crate::record::StoredBatch;
@@ -111,7 +111,7 @@ impl TimePages<'_> {
             self.last = Some((at, group));
         }
         let group = self.last.as_ref().and_then(|(_, group)| group.as_ref());
-        Ok(group.is_none_or(|group| !self.query.in_time(group, within).is_empty()))
+        Ok(group.is_none_or(|group| !in_time(self.query.times.as_ref(), group, within).is_empty()))
     }
 }
 

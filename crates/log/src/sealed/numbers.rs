@@ -338,19 +338,32 @@ impl<T: Number> Decoder<T> {
 
     /// Decodes the page with this index, of `count` numbers.
     pub(super) fn page(&mut self, index: usize, page: &[u8], count: usize) -> Decoded<Vec<T>> {
+        let mut numbers = Vec::with_capacity(count);
+        self.append(index, page, count, &mut numbers)?;
+        Ok(numbers)
+    }
+
+    /// The same, behind other numbers.
+    pub(super) fn append(
+        &mut self,
+        index: usize,
+        page: &[u8],
+        count: usize,
+        numbers: &mut Vec<T>,
+    ) -> Decoded<()> {
         match &mut self.form {
-            Form::Plain(numbers) => numbers.page(page, count),
+            Form::Plain(chunk) => chunk.append(page, count, numbers)?,
             Form::Decimals { scale, units } => {
-                Ok(units.page(page, count)?.into_iter().map(|units| T::from_units(units, *scale)).collect())
+                let scale = *scale;
+                let units = units.page(page, count)?;
+                numbers.extend(units.iter().map(|units| T::from_units(*units, scale)));
             }
             Form::Dictionary { entries, ranks } => {
-                let entry = |rank: u32| {
-                    entries
-                        .get(rank as usize)
-                        .copied()
-                        .ok_or_else(|| "a rank outside of the dictionary".into())
-                };
-                ranks.page(page, count)?.into_iter().map(entry).collect()
+                let ranks = ranks.page(page, count)?;
+                if ranks.iter().any(|rank| *rank as usize >= entries.len()) {
+                    return Err("a rank outside of the dictionary".into());
+                }
+                numbers.extend(ranks.iter().map(|rank| entries[*rank as usize]));
             }
             Form::Lines { lines, offsets } => {
                 let line = lines.get(index).ok_or("a page without a line")?;
@@ -358,9 +371,12 @@ impl<T: Number> Decoder<T> {
                     T::from_key(line.at(index).wrapping_add(offset as u64))
                         .ok_or_else(|| "a number outside of its type".to_owned())
                 };
-                offsets.page(page, count)?.into_iter().enumerate().map(number).collect()
+                for next in offsets.page(page, count)?.into_iter().enumerate() {
+                    numbers.push(number(next)?);
+                }
             }
         }
+        Ok(())
     }
 }
 
@@ -378,12 +394,19 @@ impl<T: pco::data_types::Number + Zeroable> Chunk<T> {
     }
 
     fn page(&mut self, page: &[u8], count: usize) -> Decoded<Vec<T>> {
+        let mut numbers = Vec::with_capacity(count);
+        self.append(page, count, &mut numbers)?;
+        Ok(numbers)
+    }
+
+    fn append(&mut self, page: &[u8], count: usize, numbers: &mut Vec<T>) -> Decoded<()> {
         let pco = |error: pco::errors::PcoError| format!("pco: {error}");
-        let mut numbers = vec![T::zeroed(); count];
+        let start = numbers.len();
+        numbers.resize(start + count, T::zeroed());
         let mut page = self.0.page_decompressor(page, count).map_err(pco)?;
-        let progress = page.read(&mut numbers).map_err(pco)?;
+        let progress = page.read(&mut numbers[start..]).map_err(pco)?;
         if progress.finished && progress.n_processed == count && page.into_src().is_empty() {
-            Ok(numbers)
+            Ok(())
         } else {
             Err("pco: the page does not hold what it should".into())
         }

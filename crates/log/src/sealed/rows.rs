@@ -1,11 +1,10 @@
 //! Reading rows by device, in the order of (schema, device, epoch, sequence).
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
-use icecore_wire::{Schema, Values};
+use icecore_wire::Schema;
 
 use super::SealedRun;
 use super::cells::SealedColumn;
@@ -64,8 +63,8 @@ impl RowQuery<'_> {
         self.known_at.is_none_or(|known_at| received <= known_at)
     }
 
-    fn wants_times(&self, (min, max): (i64, i64)) -> bool {
-        self.times.as_ref().is_none_or(|wanted| min <= *wanted.end() && *wanted.start() <= max)
+    fn wants_times(&self, range: (i64, i64)) -> bool {
+        self.times.as_ref().is_none_or(|wanted| holds_any(range, wanted))
     }
 
     /// Whether a row group with these statistics may hold wanted times.
@@ -76,21 +75,33 @@ impl RowQuery<'_> {
         }
     }
 
-    /// The parts of `rows` that lie in pages which may hold wanted times.
-    pub(super) fn in_time(&self, group: &Group<'_>, rows: Range<usize>) -> Vec<Range<usize>> {
-        if self.times.is_none() {
-            return vec![rows];
+    /// The wanted rows of a batch with these rows (counted over all), and the row group they lie in; `None` if nothing is wanted.
+    fn part(
+        &self,
+        segment: &SealedSegment,
+        run: &SealedRun,
+        place: &RunAt,
+        batch: &Listed,
+        rows: Range<u64>,
+    ) -> Result<Option<(usize, BatchPart)>, LogError> {
+        let wanted = self.rows_of(batch);
+        if wanted.is_empty() {
+            return Ok(None);
         }
-        let wanted = group.time_ranges_of(&rows).filter(|(_, range)| self.wants_times(*range));
-        let mut parts: Vec<Range<usize>> = Vec::new();
-        for (page, _) in wanted {
-            let part = page.start.max(rows.start)..page.end.min(rows.end);
-            match parts.last_mut() {
-                Some(last) if last.end == part.start => last.end = part.end,
-                _ => parts.push(part),
-            }
+        let (index, within) = segment.group_of(place, &rows)?;
+        if !self.wants_group(&segment.footer.tables[place.table].groups[index].entry.statistics) {
+            return Ok(None);
         }
-        parts
+        let part = BatchPart {
+            source: Arc::clone(&run.source),
+            first_sequence: batch.first_sequence.saturating_add(wanted.start),
+            position: batch.position.saturating_add(wanted.start),
+            count: (wanted.end - wanted.start) as u32,
+            received: batch.received,
+            time_uncertain: batch.time_uncertain,
+            row: within.start + wanted.start as usize,
+        };
+        Ok(Some((index, part)))
     }
 
     /// Whether a batch lies over wanted sequences and positions, and was received in time.
@@ -119,11 +130,35 @@ impl RowQuery<'_> {
     }
 }
 
+/// Whether any of `wanted` may lie between a least and a greatest time.
+fn holds_any((min, max): (i64, i64), wanted: &RangeInclusive<i64>) -> bool {
+    min <= *wanted.end() && *wanted.start() <= max
+}
+
+/// The parts of `rows` that lie in pages which may hold wanted times.
+pub(super) fn in_time(
+    times: Option<&RangeInclusive<i64>>,
+    group: &Group<'_>,
+    rows: Range<usize>,
+) -> Vec<Range<usize>> {
+    let Some(wanted) = times else { return vec![rows] };
+    let pages = group.time_ranges_of(&rows).filter(|(_, range)| holds_any(*range, wanted));
+    let mut parts: Vec<Range<usize>> = Vec::new();
+    for (page, _) in pages {
+        let part = page.start.max(rows.start)..page.end.min(rows.end);
+        match parts.last_mut() {
+            Some(last) if last.end == part.start => last.end = part.end,
+            _ => parts.push(part),
+        }
+    }
+    parts
+}
+
 fn overlap(wanted: &Option<Range<u64>>, range: &Range<u64>) -> bool {
     wanted.as_ref().is_none_or(|wanted| wanted.start < range.end && range.start < wanted.end)
 }
 
-/// Rows of a segment, as [`Stretch`]es.
+/// Rows of a segment, by row group.
 pub struct Rows<'a> {
     segment: &'a SealedSegment,
     query: RowQuery<'a>,
@@ -132,24 +167,35 @@ pub struct Rows<'a> {
     batch: u64,
     row: u64,
     listing: Listing,
-    group: Option<((usize, usize), Arc<Group<'a>>)>,
-    ready: VecDeque<Stretch<'a>>,
+    /// The row group whose rows are being collected.
+    current: Option<RowGroup>,
     failed: bool,
 }
 
-/// Consecutive rows, or nearly so, of one schema, device and epoch. Columns are read when they are asked for.
-pub struct Stretch<'a> {
+/// The wanted rows of one row group: of one schema, in the order of (device, epoch, sequence). Nothing of it was read yet.
+#[derive(Clone)]
+pub struct RowGroup {
+    segment: SealedSegment,
+    table: usize,
+    index: usize,
     schema: Arc<Schema>,
-    source: Arc<Source>,
     parts: Vec<BatchPart>,
-    group: Arc<Group<'a>>,
-    /// By part, in the row group.
+    times: Option<RangeInclusive<i64>>,
+}
+
+/// A row group whose head is read: rows of pages that hold no wanted times are left out. Columns are read when they are asked for.
+pub struct OpenRowGroup<'a> {
+    group: Group<'a>,
+    parts: Vec<BatchPart>,
+    /// The rows in the row group, neighbours together.
     ranges: Vec<Range<usize>>,
 }
 
 /// Consecutive rows of one batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchPart {
+    /// Their device and epoch.
+    pub source: Arc<Source>,
     /// The sequence of the first of them.
     pub first_sequence: u64,
     /// The position of the first of them.
@@ -160,37 +206,27 @@ pub struct BatchPart {
     pub received: i64,
     /// Whether the device had no trustworthy clock.
     pub time_uncertain: bool,
+    /// The first of them, counted in the row group.
+    row: usize,
 }
 
 impl SealedSegment {
     /// Reads rows in the order of (schema, device, epoch, sequence).
     #[must_use]
     pub fn rows<'a>(&'a self, query: RowQuery<'a>) -> Rows<'a> {
-        Rows {
-            segment: self,
-            query,
-            run: 0,
-            batch: 0,
-            row: 0,
-            listing: Listing::default(),
-            group: None,
-            ready: VecDeque::new(),
-            failed: false,
-        }
+        let listing = Listing::default();
+        Rows { segment: self, query, run: 0, batch: 0, row: 0, listing, current: None, failed: false }
     }
 }
 
-impl<'a> Rows<'a> {
-    fn try_next(&mut self) -> Result<Option<Stretch<'a>>, LogError> {
+impl Rows<'_> {
+    fn try_next(&mut self) -> Result<Option<RowGroup>, LogError> {
         let segment = self.segment;
         loop {
-            if let Some(stretch) = self.ready.pop_front() {
-                return Ok(Some(stretch));
-            }
             let Some((run, place)) =
                 segment.footer.runs.get(self.run).zip(segment.footer.places.get(self.run))
             else {
-                return Ok(None);
+                return Ok(self.current.take());
             };
             if self.batch < place.batches.start {
                 (self.batch, self.row) = (place.batches.start, place.rows.start);
@@ -199,69 +235,35 @@ impl<'a> Rows<'a> {
                 self.run += 1;
                 continue;
             }
-            let batches = self.listing.read(segment, &(self.batch..place.batches.end))?.to_vec();
-            self.batch += batches.len() as u64;
-            for batch in &batches {
-                self.add(run, place, batch)?;
-            }
-        }
-    }
-
-    /// Adds what is wanted of a batch to the last stretch, or to a new one.
-    fn add(&mut self, run: &SealedRun, place: &RunAt, batch: &Listed) -> Result<(), LogError> {
-        let wanted = self.query.rows_of(batch);
-        let rows = self.row..self.row.saturating_add(batch.count.into());
-        self.row = rows.end;
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let (index, within) = self.segment.group_of(place, &rows)?;
-        if !self.query.wants_group(&self.segment.footer.tables[place.table].groups[index].entry.statistics) {
-            return Ok(());
-        }
-        let group = self.group(place.table, index)?;
-        let wanted = within.start + wanted.start as usize..within.start + wanted.end as usize;
-        let ranges = self.query.in_time(&group, wanted);
-        if ranges.is_empty() {
-            return Ok(());
-        }
-        let last = self.ready.back_mut().filter(|stretch| Arc::ptr_eq(&stretch.group, &group));
-        let stretch = match last {
-            Some(stretch) => stretch,
-            None => {
-                let (schema, source) = (Arc::clone(&run.schema), Arc::clone(&run.source));
-                self.ready.push_back(Stretch { schema, source, parts: vec![], group, ranges: vec![] });
-                self.ready.back_mut().expect("one was just added")
-            }
-        };
-        for range in ranges {
-            let offset = (range.start - within.start) as u64;
-            stretch.parts.push(BatchPart {
-                first_sequence: batch.first_sequence.saturating_add(offset),
-                position: batch.position.saturating_add(offset),
-                count: range.len() as u32,
-                received: batch.received,
-                time_uncertain: batch.time_uncertain,
-            });
-            stretch.ranges.push(range);
-        }
-        Ok(())
-    }
-
-    fn group(&mut self, table: usize, index: usize) -> Result<Arc<Group<'a>>, LogError> {
-        match &self.group {
-            Some((at, group)) if *at == (table, index) => Ok(Arc::clone(group)),
-            _ => {
-                let group = Arc::new(self.segment.group(table, index)?);
-                self.group = Some(((table, index), Arc::clone(&group)));
-                Ok(group)
+            let batches = self.listing.read(segment, &(self.batch..place.batches.end))?;
+            for batch in batches {
+                let rows = self.row..self.row.saturating_add(batch.count.into());
+                let Some((index, part)) = self.query.part(segment, run, place, batch, rows.clone())? else {
+                    (self.batch, self.row) = (self.batch + 1, rows.end);
+                    continue;
+                };
+                let is_same = |group: &RowGroup| (group.table, group.index) == (place.table, index);
+                if self.current.as_ref().is_some_and(|current| !is_same(current)) {
+                    // The batch is looked at again for the next row group.
+                    return Ok(self.current.take());
+                }
+                (self.batch, self.row) = (self.batch + 1, rows.end);
+                let group = self.current.get_or_insert_with(|| RowGroup {
+                    segment: segment.clone(),
+                    table: place.table,
+                    index,
+                    schema: Arc::clone(&run.schema),
+                    parts: Vec::new(),
+                    times: self.query.times.clone(),
+                });
+                group.parts.push(part);
             }
         }
     }
 }
 
 impl<'a> Iterator for Rows<'a> {
-    type Item = Result<Stretch<'a>, LogError>;
+    type Item = Result<RowGroup, LogError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.failed {
@@ -279,19 +281,86 @@ impl fmt::Debug for Rows<'_> {
     }
 }
 
-impl Stretch<'_> {
+impl RowGroup {
     /// The rows' schema.
     #[must_use]
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
     }
 
-    /// The rows' device and epoch.
+    /// The batches that the rows are of, in order; together they have all rows.
     #[must_use]
-    pub fn source(&self) -> &Arc<Source> {
-        &self.source
+    pub fn parts(&self) -> &[BatchPart] {
+        &self.parts
     }
 
+    /// How many rows at most.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.parts.iter().map(|part| u64::from(part.count)).sum()
+    }
+
+    /// What is known of the values of the whole row group: of the event times, then of every field.
+    #[must_use]
+    pub fn statistics(&self) -> &[Statistics] {
+        &self.segment.footer.tables[self.table].groups[self.index].entry.statistics
+    }
+
+    /// The same rows in two halves, for who reads around damage; `None` if they are of one batch.
+    #[must_use]
+    pub fn halves(&self) -> Option<[Self; 2]> {
+        let (first, second) = self.parts.split_at(self.parts.len() / 2);
+        let half = |parts: &[BatchPart]| Self { parts: parts.to_vec(), ..self.clone() };
+        (!first.is_empty()).then(|| [half(first), half(second)])
+    }
+
+    /// Reads the head of the row group.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is damaged there.
+    pub fn open(&self) -> Result<OpenRowGroup<'_>, LogError> {
+        let group = self.segment.group(self.table, self.index)?;
+        let (mut parts, mut ranges): (Vec<BatchPart>, Vec<Range<usize>>) =
+            (Vec::with_capacity(self.parts.len()), Vec::new());
+        for part in &self.parts {
+            let all = part.row..part.row + part.count as usize;
+            for range in in_time(self.times.as_ref(), &group, all) {
+                parts.push(part.rows(&range));
+                match ranges.last_mut() {
+                    Some(last) if last.end == range.start => last.end = range.end,
+                    _ => ranges.push(range),
+                }
+            }
+        }
+        Ok(OpenRowGroup { group, parts, ranges })
+    }
+}
+
+impl fmt::Debug for RowGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RowGroup")
+            .field("schema", &self.schema.name())
+            .field("index", &self.index)
+            .field("parts", &self.parts.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl BatchPart {
+    /// Those of its rows that are `range` in the row group.
+    fn rows(&self, range: &Range<usize>) -> Self {
+        let offset = (range.start - self.row) as u64;
+        Self {
+            first_sequence: self.first_sequence.saturating_add(offset),
+            position: self.position.saturating_add(offset),
+            count: range.len() as u32,
+            row: range.start,
+            ..self.clone()
+        }
+    }
+}
+
+impl OpenRowGroup<'_> {
     /// The batches that the rows are of, in order; together they have all rows.
     #[must_use]
     pub fn parts(&self) -> &[BatchPart] {
@@ -304,7 +373,7 @@ impl Stretch<'_> {
         self.ranges.iter().map(Range::len).sum()
     }
 
-    /// Whether there are no rows; it is never so.
+    /// Whether there are no rows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
@@ -314,11 +383,8 @@ impl Stretch<'_> {
     ///
     /// # Errors
     /// The file cannot be read, or is damaged there.
-    pub fn times(&self) -> Result<Vec<i64>, LogError> {
-        match self.group.column(0, &self.ranges)?.view().values {
-            Values::Timestamp(times) => Ok(times.to_vec()),
-            _ => unreachable!("event times are timestamps"),
-        }
+    pub fn times(&self) -> Result<SealedColumn, LogError> {
+        self.group.column(0, &self.ranges)
     }
 
     /// Reads the column of a field. Panics when the schema has no such field.
@@ -330,11 +396,8 @@ impl Stretch<'_> {
     }
 }
 
-impl fmt::Debug for Stretch<'_> {
+impl fmt::Debug for OpenRowGroup<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stretch")
-            .field("source", &self.source)
-            .field("parts", &self.parts)
-            .finish_non_exhaustive()
+        f.debug_struct("OpenRowGroup").field("parts", &self.parts).finish_non_exhaustive()
     }
 }

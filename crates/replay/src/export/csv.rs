@@ -54,11 +54,8 @@ impl<W: Write> Csv<W> {
     /// Prepares the header for events of `schemas`, which must be versions of one schema
     /// ([`Replay::schemas`](crate::Replay::schemas) lists those a query can meet; of none the header has no fields).
     pub fn new(out: W, schemas: &[Arc<Schema>]) -> Result<Self, ReplayError> {
-        let mut names: Vec<String> = schemas.iter().map(|schema| schema.name().to_owned()).collect();
-        names.sort();
-        names.dedup();
-        if names.len() > 1 {
-            return Err(ReplayError::SeveralSchemas { names });
+        if schemas.windows(2).any(|pair| pair[0].name() != pair[1].name()) {
+            return Err(ReplayError::several_schemas("CSV", schemas));
         }
         let columns = columns_of(schemas);
         let layouts = schemas.iter().map(|schema| Layout::new(schema, &columns)).collect();
@@ -149,7 +146,7 @@ impl<W: Write> Sink for Csv<W> {
         self.output.end_line()
     }
 
-    fn finish(&mut self) -> Result<(), ReplayError> {
+    fn flush(&mut self) -> Result<(), ReplayError> {
         self.output.flush()
     }
 }
@@ -205,7 +202,7 @@ mod tests {
         for batch in batches {
             batch.for_each(|event| sink.event(event)).unwrap();
         }
-        sink.finish().unwrap();
+        sink.flush().unwrap();
         drop(sink);
         String::from_utf8(out).unwrap()
     }

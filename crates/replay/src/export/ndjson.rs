@@ -78,7 +78,7 @@ impl<W: Write> Sink for Ndjson<W> {
         self.output.end_line()
     }
 
-    fn finish(&mut self) -> Result<(), ReplayError> {
+    fn flush(&mut self) -> Result<(), ReplayError> {
         self.output.flush()
     }
 }
@@ -218,7 +218,7 @@ mod tests {
         let other = sample::schema("heat", 3, &[("a", ColumnType::I64)]);
         let batch = sample::selection(&sample::source("e", 0), &other, 0, &[(0, vec![Value::I64(7)])]);
         batch.for_each(|event| sink.event(event)).unwrap();
-        sink.finish().unwrap();
+        sink.flush().unwrap();
         drop(sink);
         assert_eq!(
             String::from_utf8(out).unwrap(),

@@ -16,9 +16,9 @@ use icecore_device::{Compression, Config, Gateway, Identity};
 
 use crate::cli::SendArgs;
 use crate::csv_file::{DeclaredTypes, Mapping, Scan, scan};
-use pace::Pace;
-use summary::Summary;
-use watch::Watch;
+pub(crate) use pace::Pace;
+pub(crate) use summary::Summary;
+pub(crate) use watch::Watch;
 
 /// pco level of the columns sent: above it, files shrink by less than a hundredth and take much longer.
 const COMPRESSION: Compression = Compression::Level(8);

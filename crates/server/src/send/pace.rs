@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 const RESOLUTION: Duration = Duration::from_millis(2);
 
 /// Lets rows through at a given speed.
-pub(super) struct Pace {
+pub(crate) struct Pace {
     limit: Limit,
     start: Instant,
 }
@@ -28,7 +28,7 @@ enum Limit {
 }
 
 impl Pace {
-    pub(super) fn new(rate: Option<f64>, speed: Option<f64>) -> Self {
+    pub(crate) fn new(rate: Option<f64>, speed: Option<f64>) -> Self {
         let limit = match (rate, speed) {
             (Some(per_second), _) => Limit::Rate { per_second, rows: 0 },
             (None, Some(factor)) => Limit::Speed { factor, times: None },
@@ -38,7 +38,7 @@ impl Pace {
     }
 
     /// Waits until the next row, which happened at `event_time`, is due.
-    pub(super) async fn admit(&mut self, event_time: i64) {
+    pub(crate) async fn admit(&mut self, event_time: i64) {
         let due = match &mut self.limit {
             Limit::None => return,
             Limit::Rate { per_second, rows } => {

@@ -23,7 +23,7 @@ pub(super) fn describe(scan: &Scan, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// A completed transfer: every row is durable.
-pub(super) struct Summary {
+pub(crate) struct Summary {
     pub(super) rows: u64,
     /// Rows stored by this call.
     pub(super) new: u64,
@@ -37,7 +37,7 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
+    pub(crate) fn write(&self, out: &mut impl Write) -> io::Result<()> {
         let [rows, new, known] = [self.rows, self.new, self.known].map(count);
         writeln!(out, "{rows} rows durable: {new} new, {known} stored before")?;
         match (self.new, self.known) {

@@ -24,7 +24,7 @@ const LONGEST_LATENCY: u64 = 3_600_000_000;
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Follows the connection from its start.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     gateway: Gateway,
     events: Events,
     server: String,
@@ -40,7 +40,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn start(gateway: Gateway, server: &str, patience: Duration, rows: u64) -> Self {
+    pub(crate) fn start(gateway: Gateway, server: &str, patience: Duration, rows: u64) -> Self {
         let started = Instant::now();
         Self {
             events: gateway.events(EVENT_BUFFER),
@@ -57,7 +57,7 @@ impl Watch {
     }
 
     /// Waits for a reason to give up; there may never be one.
-    pub(super) async fn failure(&mut self) -> anyhow::Error {
+    pub(crate) async fn failure(&mut self) -> anyhow::Error {
         loop {
             let next = match self.away_since {
                 Some(since) => timeout_at(since + self.patience, self.events.next()).await,
@@ -75,8 +75,13 @@ impl Watch {
         }
     }
 
+    /// Says how many rows there are, once that is known.
+    pub(crate) fn expect(&mut self, rows: u64) {
+        self.rows = rows;
+    }
+
     /// Accounts for what was sent; an error says what is stored all the same.
-    pub(super) fn account(&mut self, sent: anyhow::Result<()>) -> anyhow::Result<Summary> {
+    pub(crate) fn account(&mut self, sent: anyhow::Result<()>) -> anyhow::Result<Summary> {
         let mut failure = sent.err();
         while let Some(event) = self.events.try_next() {
             let noted = self.note(event);
@@ -98,7 +103,7 @@ impl Watch {
         }
         let [durable, rows] = [durable, rows].map(count);
         let stored =
-            format!("{durable} of {rows} rows are stored; sending the files again adds what is missing");
+            format!("{durable} of {rows} rows are stored; running the command again adds what is missing");
         match failure {
             Some(failure) => bail!("{failure:#} ({stored})"),
             None => bail!("{stored}"),
@@ -106,7 +111,7 @@ impl Watch {
     }
 
     /// Lets the connection end, so that the server need not wait for one that fell silent.
-    pub(super) async fn goodbye(self) {
+    pub(crate) async fn goodbye(self) {
         let Self { gateway, mut events, .. } = self;
         drop(gateway);
         let ended = async { while events.next().await.is_some() {} };

@@ -19,7 +19,7 @@ use crate::replay;
 /// Prints the states; `config` is the configuration's file.
 pub(crate) fn run(args: &StateArgs, config: &Path, out: &mut impl Write) -> anyhow::Result<()> {
     let as_of = AsOf { at: args.at, known_at: args.known_at };
-    let (replay, data) = replay::of_data(args.data.as_deref(), config)?;
+    let (replay, data) = replay::source::of_data(args.data.as_deref(), config)?;
     let bases = Bases::new(&Snapshots::new(Arc::new(RealDisk), &data))?;
     let Some(device) = &args.device else {
         return all(args, &replay.states(&Glob::any(), as_of, &bases)?, out);

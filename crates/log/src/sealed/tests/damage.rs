@@ -40,9 +40,8 @@ fn read_all(file: Vec<u8>) {
         batches.map_while(Result::ok).for_each(drop);
     }
     let query = RowQuery { times: Some(0..=i64::MAX), ..RowQuery::default() };
-    for stretch in segment.rows(query).map_while(Result::ok) {
-        let _ = stretch.times();
-        let _ = stretch.column(0);
+    for group in segment.rows(query).map_while(Result::ok) {
+        let _ = group.open().and_then(|open| open.times().and(open.column(0)));
     }
 }
 
@@ -85,10 +84,11 @@ fn damage_is_named() {
     assert_eq!(found[0].positions, Some(group.positions.clone()));
     // What is of other columns and schemas can be read.
     let damaged = open(flipped);
-    for stretch in damaged.rows(RowQuery::default()).map(Result::unwrap) {
-        let is_hit = stretch.schema().id() == segment.schemas().last().unwrap().id();
-        assert!(stretch.times().is_ok());
-        assert_eq!(stretch.column(stretch.schema().fields().len() - 1).is_err(), is_hit);
+    for group in damaged.rows(RowQuery::default()).map(Result::unwrap) {
+        let is_hit = group.schema().id() == segment.schemas().last().unwrap().id();
+        let open = group.open().unwrap();
+        assert!(open.times().is_ok());
+        assert_eq!(open.column(group.schema().fields().len() - 1).is_err(), is_hit);
     }
     let mut flipped = file;
     flipped[group.offset as usize + 3] ^= 1;

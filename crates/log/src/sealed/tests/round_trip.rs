@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use icecore_wire::Values;
 use proptest::prelude::*;
 
 use super::{Arrivals, is_time_uncertain, open, packed_batch, rows, seal, shown};
@@ -29,18 +30,21 @@ fn check_log_order(segment: &SealedSegment, batches: &[StoredBatch]) {
 /// The rows of a query as (device, epoch number, sequence, position, received, time, values).
 fn read_rows(segment: &SealedSegment, query: RowQuery<'_>) -> Vec<(String, u64, u64, i64, i64, Vec<String>)> {
     let mut all = Vec::new();
-    for stretch in segment.rows(query) {
-        let stretch = stretch.unwrap();
-        let fields = stretch.schema().fields().len();
-        let columns: Vec<_> = (0..fields).map(|field| stretch.column(field).unwrap()).collect();
-        let times = stretch.times().unwrap();
-        assert_eq!(times.len(), stretch.len());
+    for group in segment.rows(query) {
+        let group = group.unwrap();
+        let open = group.open().unwrap();
+        let fields = group.schema().fields().len();
+        let columns: Vec<_> = (0..fields).map(|field| open.column(field).unwrap()).collect();
+        let times = open.times().unwrap();
+        let Values::Timestamp(times) = times.view().values else { unreachable!() };
+        assert_eq!(times.len(), open.len());
+        assert!(times.len() as u64 <= group.rows());
         let mut row = 0;
-        for part in stretch.parts() {
+        for part in open.parts() {
             for offset in 0..u64::from(part.count) {
                 let values = columns.iter().map(|column| shown(column.view().value(row))).collect();
-                let source = stretch.source();
-                let name = format!("{} {} {}", stretch.schema().id(), source.device.as_str(), source.number);
+                let source = &part.source;
+                let name = format!("{} {} {}", group.schema().id(), source.device.as_str(), source.number);
                 let (sequence, position) = (part.first_sequence + offset, part.position + offset);
                 all.push((name, sequence, position, part.received, times[row], values));
                 row += 1;

@@ -113,7 +113,7 @@ impl Sink for Limited {
         self.events.event(event)
     }
 
-    fn finish(&mut self) -> Result<(), ReplayError> {
-        self.events.finish()
+    fn flush(&mut self) -> Result<(), ReplayError> {
+        self.events.flush()
     }
 }

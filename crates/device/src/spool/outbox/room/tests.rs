@@ -164,7 +164,7 @@ impl Pair {
         self.held.insert((epoch, first), newcomer.clone());
         if self.outbox.current().next_sequence == first {
             let (schema, mark) = (Arc::clone(&self.schema), Mark { uptime: false, priority });
-            self.outbox.push(schema, 2, newcomer.payload, mark, &mut report);
+            self.outbox.push(schema, newcomer.range, newcomer.payload, mark, &mut report);
             self.is_bounded();
         }
         self.forget_dropped()

@@ -14,7 +14,7 @@ fn place(event: &Event<'_>) -> Place {
     (event.event_time, source.device.as_str().to_owned(), source.number, event.sequence)
 }
 
-fn sorted_places(mut sort: TimeSort, batches: &[crate::Selection]) -> Vec<Place> {
+fn sorted_places(mut sort: Sort, batches: &[crate::Selection]) -> Vec<Place> {
     for batch in batches {
         batch.for_each(|event| sort.push(event)).unwrap();
     }
@@ -71,20 +71,20 @@ fn many_runs_are_merged_in_stages() {
     // Few distinct times, so that most of the order comes from names and sequences.
     let times: Vec<i64> = (0..20_000i64).map(|i| (i * 7919) % 97 - 40).collect();
     let batches = batches(&times, 50);
-    let sort = TimeSort::with_run_bytes(directory.path(), SMALL_RUN);
+    let sort = Sort::with_run_bytes(Order::Time, directory.path(), SMALL_RUN);
     assert_eq!(sorted_places(sort, &batches), expected(&batches));
 }
 
 #[test]
 fn what_fits_in_memory_needs_no_directory() {
     let batches = batches(&[5, 3, 9, 3], 2);
-    let sort = TimeSort::new("/nonexistent".as_ref());
+    let sort = Sort::new(Order::Time, "/nonexistent".as_ref());
     assert_eq!(sorted_places(sort, &batches), expected(&batches));
 }
 
 #[test]
 fn a_directory_that_takes_no_files_is_named() {
-    let mut sort = TimeSort::with_run_bytes("/nonexistent".as_ref(), SMALL_RUN);
+    let mut sort = Sort::with_run_bytes(Order::Time, "/nonexistent".as_ref(), SMALL_RUN);
     let result: Result<(), _> =
         batches(&[0; 100], 50).iter().try_for_each(|batch| batch.for_each(|event| sort.push(event)));
     let message = result.unwrap_err().to_string();
@@ -110,7 +110,7 @@ fn values_of_every_type_survive() {
     let nulls = vec![Value::Null; row.len()];
     let batch =
         sample::selection(&sample::source("d", 0), &schema, 7, &[(2, row.clone()), (1, nulls.clone())]);
-    let mut sort = TimeSort::with_run_bytes(directory.path(), 1);
+    let mut sort = Sort::with_run_bytes(Order::Time, directory.path(), 1);
     batch.for_each(|event| sort.push(event)).unwrap();
     let mut sorted = sort.finish().unwrap();
     for (sequence, expected) in [(8, nulls), (7, row)] {
@@ -130,7 +130,11 @@ proptest! {
     fn agrees_with_a_sort_in_memory(times in prop::collection::vec(-3i64..3, 1..300), rows in 1usize..20) {
         let directory = tempfile::tempdir().unwrap();
         let batches = batches(&times, rows);
-        let sort = TimeSort::with_run_bytes(directory.path(), SMALL_RUN);
+        let sort = Sort::with_run_bytes(Order::Time, directory.path(), SMALL_RUN);
         prop_assert_eq!(sorted_places(sort, &batches), expected(&batches));
+        let sort = Sort::with_run_bytes(Order::Device, directory.path(), SMALL_RUN);
+        let mut by_device = expected(&batches);
+        by_device.sort_by(|(_, a, b, c), (_, d, e, f)| (a, b, c).cmp(&(d, e, f)));
+        prop_assert_eq!(sorted_places(sort, &batches), by_device);
     }
 }

@@ -1,4 +1,4 @@
-//! Order of event time, for any number of events: a merge sort whose runs are on disk.
+//! Order of event time, or of devices, for any number of events: a merge sort whose runs are on disk.
 //!
 //! Events are copied row by row into a buffer of fixed size. When it is full it is sorted and written as a run; the
 //! runs are merged at the end. Where runs become many, some are merged early, so that neither memory nor open files
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use icecore_log::Source;
 use icecore_wire::{DeviceName, Epoch, Schema, SchemaId};
 
-use crate::{Event, ReplayError};
+use crate::{Event, Order, ReplayError};
 use merge::Merge;
 use row::Row;
 pub(crate) use row::SpilledValues;
@@ -30,7 +30,8 @@ const FAN_IN: usize = 64;
 
 /// Takes events in any order.
 #[derive(Debug)]
-pub(crate) struct TimeSort {
+pub(crate) struct Sort {
+    by_time: bool,
     directory: PathBuf,
     run_bytes: usize,
     buffer: RunBuffer,
@@ -39,12 +40,33 @@ pub(crate) struct TimeSort {
     runs: Vec<Vec<Run>>,
 }
 
-/// Events in order of (event time, device name, epoch number, sequence).
+/// Events in order of ([event time,] device name, epoch number, sequence).
 #[derive(Debug)]
 pub(crate) struct Sorted {
     directory: PathBuf,
     merge: Merge,
     names: Names,
+}
+
+/// What comes first of two rows.
+#[derive(Debug, Clone)]
+struct Ranking {
+    /// Whether rows are sorted by event time ahead of all else.
+    by_time: bool,
+    /// Per source its place in the order of device name and epoch number.
+    sources: Arc<[u32]>,
+}
+
+impl Ranking {
+    /// What rows are sorted by first.
+    fn time(&self, event_time: i64) -> i64 {
+        if self.by_time { event_time } else { 0 }
+    }
+
+    /// The place of the source with this number.
+    fn source(&self, number: u32) -> u32 {
+        self.sources[number as usize]
+    }
 }
 
 /// What rows refer to by number. Grows with devices, epochs and schemas, not with events.
@@ -58,15 +80,16 @@ struct Names {
     last: Option<(Arc<Source>, u32, SchemaId, u32)>,
 }
 
-impl TimeSort {
+impl Sort {
     /// A sort that puts its temporary files, if it needs any, into `directory`. They have no names there and vanish
     /// with the process.
-    pub(crate) fn new(directory: &Path) -> Self {
-        Self::with_run_bytes(directory, RUN_BYTES)
+    pub(crate) fn new(order: Order, directory: &Path) -> Self {
+        Self::with_run_bytes(order, directory, RUN_BYTES)
     }
 
-    fn with_run_bytes(directory: &Path, run_bytes: usize) -> Self {
+    fn with_run_bytes(order: Order, directory: &Path, run_bytes: usize) -> Self {
         Self {
+            by_time: order == Order::Time,
             directory: directory.to_owned(),
             run_bytes,
             buffer: RunBuffer::default(),
@@ -88,18 +111,18 @@ impl TimeSort {
 
     /// Ends the input.
     pub(crate) fn finish(mut self) -> Result<Sorted, ReplayError> {
-        let ranks = self.names.ranks();
-        self.buffer.sort(&ranks);
+        let ranking = self.ranking();
+        self.buffer.sort(&ranking);
         let in_memory = Run::Memory(std::mem::take(&mut self.buffer));
         let runs = self.runs.drain(..).flatten().chain([in_memory]);
-        let merge = Merge::new(runs, ranks).map_err(|source| self.failed(source))?;
+        let merge = Merge::new(runs, ranking).map_err(|source| self.failed(source))?;
         Ok(Sorted { directory: self.directory, merge, names: self.names })
     }
 
     /// Writes the buffer as a run, and merges runs where that makes too many of one size.
     fn spill(&mut self) -> Result<(), ReplayError> {
-        let ranks = self.names.ranks();
-        self.buffer.sort(&ranks);
+        let ranking = self.ranking();
+        self.buffer.sort(&ranking);
         let mut run = self.buffer.spill(&self.directory).map_err(|source| self.failed(source))?;
         for size in 0.. {
             if self.runs.len() == size {
@@ -110,10 +133,14 @@ impl TimeSort {
                 break;
             }
             let full = std::mem::take(&mut self.runs[size]);
-            let merged = Merge::new(full, ranks.clone()).and_then(|merge| merge.spill(&self.directory));
+            let merged = Merge::new(full, ranking.clone()).and_then(|merge| merge.spill(&self.directory));
             run = merged.map_err(|source| self.failed(source))?;
         }
         Ok(())
+    }
+
+    fn ranking(&self) -> Ranking {
+        Ranking { by_time: self.by_time, sources: self.names.ranks() }
     }
 
     fn failed(&self, source: std::io::Error) -> ReplayError {

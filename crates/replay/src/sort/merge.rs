@@ -5,8 +5,8 @@ use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
+use super::Ranking;
 use super::row::Row;
 use super::run::{Run, RunWriter};
 
@@ -16,8 +16,7 @@ pub(super) struct Merge {
     runs: Vec<Run>,
     /// Per run that has a row, that row's place; the least comes first.
     heads: BinaryHeap<Reverse<Head>>,
-    /// Orders the sources.
-    ranks: Arc<[u32]>,
+    ranking: Ranking,
     /// Whether the least row was handed out and is to be left behind.
     taken: bool,
 }
@@ -25,22 +24,22 @@ pub(super) struct Merge {
 /// A row's place in the order, and the run it is in.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Head {
-    event_time: i64,
+    time: i64,
     rank: u32,
     sequence: u64,
     run: usize,
 }
 
 impl Merge {
-    pub(super) fn new(runs: impl IntoIterator<Item = Run>, ranks: Arc<[u32]>) -> io::Result<Self> {
+    pub(super) fn new(runs: impl IntoIterator<Item = Run>, ranking: Ranking) -> io::Result<Self> {
         let mut runs: Vec<Run> = runs.into_iter().collect();
         let mut heads = BinaryHeap::with_capacity(runs.len());
         for (number, run) in runs.iter_mut().enumerate() {
             if run.advance()? {
-                heads.push(Reverse(Head::of(run.row(), number, &ranks)));
+                heads.push(Reverse(Head::of(run.row(), number, &ranking)));
             }
         }
-        Ok(Self { runs, heads, ranks, taken: false })
+        Ok(Self { runs, heads, ranking, taken: false })
     }
 
     /// The next row.
@@ -67,7 +66,7 @@ impl Merge {
         let run = &mut self.runs[number];
         if run.advance()? {
             // Puts the run back in its place when `least` goes: cheap if it still is the least.
-            least.0 = Head::of(run.row(), number, &self.ranks);
+            least.0 = Head::of(run.row(), number, &self.ranking);
         } else {
             PeekMut::pop(least);
         }
@@ -76,8 +75,8 @@ impl Merge {
 }
 
 impl Head {
-    fn of(row: Row<'_>, run: usize, ranks: &[u32]) -> Self {
-        let rank = ranks[row.source() as usize];
-        Self { event_time: row.event_time(), rank, sequence: row.sequence(), run }
+    fn of(row: Row<'_>, run: usize, ranking: &Ranking) -> Self {
+        let (time, rank) = (ranking.time(row.event_time()), ranking.source(row.source()));
+        Self { time, rank, sequence: row.sequence(), run }
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use bytemuck::{cast_slice, cast_slice_mut};
 use crc_fast::{CrcAlgorithm, checksum};
 
+use super::Ranking;
 use super::row::Row;
 use crate::Event;
 
@@ -73,15 +74,16 @@ impl RunBuffer {
         self.keys.push(Key { event_time: event.event_time, start: start as u32, length: length as u32 });
     }
 
-    /// Sorts the rows; `ranks` orders the sources.
-    pub(super) fn sort(&mut self, ranks: &[u32]) {
+    /// Sorts the rows.
+    pub(super) fn sort(&mut self, ranking: &Ranking) {
         let words = &self.words;
         let rest = |key: &Key| {
             let row = Row::new(&words[key.start as usize..][..key.length as usize]);
-            (ranks[row.source() as usize], row.sequence())
+            (ranking.source(row.source()), row.sequence())
         };
         // The stable sort, since rows come in sorted stretches (a device's events mostly are), which it makes use of.
-        self.keys.sort_by(|a, b| a.event_time.cmp(&b.event_time).then_with(|| rest(a).cmp(&rest(b))));
+        let time = |key: &Key| ranking.time(key.event_time);
+        self.keys.sort_by(|a, b| time(a).cmp(&time(b)).then_with(|| rest(a).cmp(&rest(b))));
     }
 
     /// Moves the sorted rows into a file in `directory`.
