@@ -21,6 +21,11 @@ pub trait Sink {
     /// Takes the next event.
     fn event(&mut self, event: &Event<'_>) -> Result<(), ReplayError>;
 
-    /// Writes what is still held back: no events follow, or none for a while.
+    /// Writes what is gathered: no events follow, or none for a while.
     fn flush(&mut self) -> Result<(), ReplayError>;
+
+    /// Takes note that no more events follow, and writes what is still held back.
+    fn finish(&mut self) -> Result<(), ReplayError> {
+        self.flush()
+    }
 }

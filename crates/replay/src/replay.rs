@@ -210,7 +210,7 @@ impl Replay {
         Count::of(self.batches(&Query { as_written: true, ..query.clone() }))
     }
 
-    /// Hands the events of `query` to `sink`, in the query's order, and flushes it.
+    /// Hands the events of `query` to `sink`, in the query's order, and finishes it.
     pub fn run(&self, query: &Query, sink: &mut (impl Sink + ?Sized)) -> Result<Replayed, ReplayError> {
         let mut replayed = Replayed::default();
         let result = match query.order {
@@ -218,8 +218,8 @@ impl Replay {
             Order::Time | Order::Device => self.run_sorted(query, sink, &mut replayed),
         };
         // After an error too: what came before a damaged place is whole.
-        let flushed = sink.flush();
-        match result.and(flushed) {
+        let finished = sink.finish();
+        match result.and(finished) {
             Err(error) if error.is_cut_short() => {
                 replayed.cut_short = true;
                 Ok(replayed)

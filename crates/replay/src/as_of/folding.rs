@@ -114,7 +114,7 @@ impl<'a> Folding<'a> {
             for absent in records.take_absent() {
                 self.account(absent, base)?;
             }
-            if replay.is_stopped() {
+            if replay.check_stop().is_err() {
                 return Err(AsOfError::Stopped);
             }
             let Some(record) = next else { break };

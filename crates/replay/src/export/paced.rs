@@ -60,6 +60,10 @@ impl<S: Sink> Sink for Paced<S> {
     fn flush(&mut self) -> Result<(), ReplayError> {
         self.sink.flush()
     }
+
+    fn finish(&mut self) -> Result<(), ReplayError> {
+        self.sink.finish()
+    }
 }
 
 #[cfg(test)]

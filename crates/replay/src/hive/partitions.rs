@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, TimestampNanosecondType};
-use arrow_array::{Array, DictionaryArray, RecordBatch};
+use arrow_array::{DictionaryArray, RecordBatch};
 use arrow_schema::SchemaRef;
 use icecore_wire::DeviceName;
 

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use icecore_log::sealed::{RowQuery, SealedRun, SealedSegment};
 use icecore_log::{Damage, LogError, LogReader, Manifest};
 use icecore_state::rollup::{Cell, Rollup, Window};
-use icecore_wire::{DeviceName, Schema, SchemaId};
+use icecore_wire::{DeviceName, Schema, SchemaId, Values};
 
 use crate::ReplayError;
 use gather::Gather;
@@ -133,9 +133,13 @@ impl<'a> Touched<'a> {
         };
         for segment in &self.new {
             let times = Some(from..=i64::MAX);
-            for stretch in segment.rows(RowQuery { times, ..series.query() }) {
+            for group in segment.rows(RowQuery { times, ..series.query() }) {
                 let mut known = None;
-                for time in stretch?.times()? {
+                let times = group?.open()?.times()?;
+                let Values::Timestamp(times) = times.view().values else {
+                    unreachable!("event times are timestamps");
+                };
+                for &time in times {
                     let start = rollup.start_of(time);
                     if time >= from && known.replace(start) != Some(start) {
                         windows.insert(start);

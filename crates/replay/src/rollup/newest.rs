@@ -90,6 +90,10 @@ impl<W: Write> Sink for NewestRows<W> {
         Ok(())
     }
 
+    fn flush(&mut self) -> Result<(), ReplayError> {
+        self.output.flush()
+    }
+
     fn finish(&mut self) -> Result<(), ReplayError> {
         // After the limit nothing is held.
         let written = self.write();
