@@ -10,8 +10,9 @@ fn events(site: &Site) -> Vec<Value> {
     let lines = site.expect(&["replay", "--format", "ndjson", "--order", "device"]);
     let event = |line: &str| {
         let mut event: Value = serde_json::from_str(line).unwrap();
-        let event_keys = event.as_object_mut().unwrap();
-        ["position", "received_time"].map(|own| event_keys.remove(own).unwrap());
+        for own in ["position", "received_time"] {
+            event.as_object_mut().unwrap().remove(own).unwrap();
+        }
         event
     };
     lines.lines().map(event).collect()
