@@ -125,15 +125,9 @@ impl<W: Write + Send> TableFile<W> {
     /// # Errors
     /// When it cannot be written.
     pub fn finish(mut self) -> Result<W, ReplayError> {
-        let ended = match &mut self.0 {
-            Format::Arrow(stream) => stream.finish().map_err(ReplayError::from),
-            Format::Parquet(file) => file.finish().map(drop).map_err(ReplayError::from),
-        };
-        if let Err(error) = ended {
-            return Err(self.output_error().unwrap_or(error));
-        }
+        self.end_group()?;
         let mut out = match self.0 {
-            Format::Arrow(stream) => stream.into_inner().map_err(ReplayError::from)?.out,
+            Format::Arrow(stream) => stream.into_inner()?.out,
             Format::Parquet(file) => file.into_inner()?.out,
         };
         out.flush().map_err(ReplayError::Output)?;
