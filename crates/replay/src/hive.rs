@@ -83,7 +83,7 @@ impl Replay {
         }
         exported.files = files.len();
         exported.coverage = coverage.unwrap_or_default();
-        published.publish(exported.to, files)?;
+        published.publish(exported.to, &files)?;
         Ok(exported)
     }
 

@@ -61,11 +61,11 @@ impl Log {
 
     fn export(&self, by_device: bool) -> Result<Exported, ReplayError> {
         let query = Query::default();
-        self.export_of(HiveExport { query, by_device, directory: self.out() })
+        self.export_of(&HiveExport { query, by_device, directory: self.out() })
     }
 
-    fn export_of(&self, export: HiveExport) -> Result<Exported, ReplayError> {
-        Replay::open(&self.directory.path().join("data")).unwrap().export(&export)
+    fn export_of(&self, export: &HiveExport) -> Result<Exported, ReplayError> {
+        Replay::open(&self.directory.path().join("data")).unwrap().export(export)
     }
 
     fn out(&self) -> PathBuf {
@@ -205,7 +205,7 @@ fn other_questions_go_elsewhere() {
     assert!(error.contains("it was made for") && error.contains("\"device\""), "{error}");
     let other = Log::new();
     let error =
-        other.export_of(HiveExport { query: Query::default(), by_device: false, directory: log.out() });
+        other.export_of(&HiveExport { query: Query::default(), by_device: false, directory: log.out() });
     assert!(error.unwrap_err().to_string().contains("another log"));
     fs::write(log.out().join("_icecore.json"), "{").unwrap();
     assert!(log.export(false).unwrap_err().to_string().contains("cannot be read"));

@@ -73,19 +73,19 @@ impl<'e> Partitions<'e> {
             let device = at.1.and_then(name).map(|name| {
                 DeviceName::try_from(name).map_err(|error| ReplayError::Output(io::Error::other(error)))
             });
-            self.write_to((at.0, device.transpose()?), &batch.slice(start, end - start))?;
+            self.write_to(&(at.0, device.transpose()?), &batch.slice(start, end - start))?;
             start = end;
         }
         Ok(())
     }
 
-    fn write_to(&mut self, key: Key, rows: &RecordBatch) -> Result<(), ReplayError> {
-        if !self.open.contains_key(&key) {
+    fn write_to(&mut self, key: &Key, rows: &RecordBatch) -> Result<(), ReplayError> {
+        if !self.open.contains_key(key) {
             if self.open.len() >= OPEN {
                 let oldest = self.open.iter().min_by_key(|(_, open)| open.turn).map(|(key, _)| key.clone());
                 oldest.map_or(Ok(()), |oldest| self.end(&oldest))?;
             }
-            let begun = self.begin(&key)?;
+            let begun = self.begin(key)?;
             self.open.insert(key.clone(), begun);
         }
         let rows = match self.export.by_device {
@@ -93,7 +93,7 @@ impl<'e> Partitions<'e> {
             false => rows.clone(),
         };
         self.turn += 1;
-        if let Some(open) = self.open.get_mut(&key) {
+        if let Some(open) = self.open.get_mut(key) {
             open.turn = self.turn;
             open.file.write(&rows)?;
         }

@@ -56,11 +56,11 @@ impl Published {
     }
 
     /// Adds `files`, given by the names they shall have, and with them what the log has up to `position`.
-    pub(super) fn publish(&mut self, position: u64, files: Vec<PathBuf>) -> Result<(), ReplayError> {
+    pub(super) fn publish(&mut self, position: u64, files: &[PathBuf]) -> Result<(), ReplayError> {
         self.position = position;
         let failed = self.failed("write to");
-        self.write(&files).map_err(&failed)?;
-        self.name(&files).map_err(&failed)?;
+        self.write(files).map_err(&failed)?;
+        self.name(files).map_err(&failed)?;
         self.write(&[]).map_err(&failed)
     }
 

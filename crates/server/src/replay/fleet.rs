@@ -64,8 +64,7 @@ pub(super) fn run(args: &ReplayArgs, server: &str, config: &Path) -> anyhow::Res
         let read = reader.join().map_err(|_| anyhow!("the reader of the log panicked"))?;
         match (sent, read) {
             // That nobody takes batches any more is what the other error led to.
-            (Err(error), _) => Err(error),
-            (Ok(_), Err(error)) => Err(error),
+            (Err(error), _) | (Ok(_), Err(error)) => Err(error),
             (Ok(summary), Ok(coverage)) => Ok((summary, coverage)),
         }
     })?;
