@@ -82,7 +82,7 @@ impl Line<'_> {
     }
 
     fn missing(&self) -> String {
-        let missing = |data: &DeviceLedger| data.epochs().iter().map(|epoch| epoch.missing().count()).sum();
+        let missing = |data: &DeviceLedger| data.device_epochs().map(|epoch| epoch.missing().count()).sum();
         self.data.map_or_else(|| "-".to_owned(), |data| count(missing(data)))
     }
 

@@ -22,7 +22,7 @@ pub(crate) fn of(device: &DeviceName, as_of: AsOf, state: &DeviceState) -> Value
         "clock_skew_ns": view.skew,
         "first_received": received(ledger.first_received()),
         "last_received": received(ledger.last_received()),
-        "epochs": ledger.epochs().iter().map(epoch).collect::<Vec<_>>(),
+        "epochs": ledger.device_epochs().map(epoch).collect::<Vec<_>>(),
         "schemas": view.schemas.iter().map(schema).collect::<Vec<_>>(),
     })
 }

@@ -83,7 +83,7 @@ pub(super) fn write_all(
             time(|(first, _)| first),
             time(|(_, last)| last),
             display_seconds(ledger.last_received()),
-            count(ledger.epochs().iter().map(|epoch| epoch.missing().count()).sum()),
+            count(ledger.device_epochs().map(|epoch| epoch.missing().count()).sum()),
         ]);
     }
     match table.is_empty() {

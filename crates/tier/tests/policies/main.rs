@@ -85,6 +85,12 @@ delete = { after = "1y", max_bytes = "1TB" }
          undo for 7d; by event time, but 30d at least
 default: 0 devices, 0 events, 0 B
   for everything else; deleted after 1y or beyond 1.0 TB, undo for 7d
+vibration@1m: 0 devices, 0 events, 0 B
+  for windows of 1m of what vibration is for; in archive from 6h; in archive as GLACIER_IR from 90d; \
+         local until 2d or beyond 500.0 GB; deleted after 1y, undo for 7d
+vibration@1h: 0 devices, 0 events, 0 B
+  for windows of 1h of what vibration is for; in archive from 6h; in archive as GLACIER_IR from 90d; \
+         local until 2d or beyond 500.0 GB; deleted after 10y, undo for 7d
 
 2 to look at:
   vibration applies to nothing there is today

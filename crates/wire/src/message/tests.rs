@@ -71,12 +71,13 @@ fn a_compact_ack_says_in_few_bytes_what_an_ack_says() {
 
 #[test]
 fn codes_keep_their_numbers_and_names() {
-    let names: Vec<_> = (1..=23).map(|number| Code::from_number(number).name()).collect();
+    let names: Vec<_> = (1..=24).map(|number| Code::from_number(number).name()).collect();
     assert_eq!(names[2], "malformed_batch");
     assert_eq!(names[7], "sequence_conflict");
+    assert_eq!(names[23], "schema_reserved");
     for number in 0..100 {
         assert_eq!(Code::from_number(number).number(), number);
-        assert_eq!(matches!(Code::from_number(number), Code::Unrecognized(_)), !(1..=23).contains(&number));
+        assert_eq!(matches!(Code::from_number(number), Code::Unrecognized(_)), !(1..=24).contains(&number));
     }
 }
 

@@ -121,10 +121,10 @@ pub(super) async fn gaps(
     let gaps = move |_: &_| {
         look.check_known(&name)?;
         let LiveDevice { state, position, .. } = look.known.device(&name);
-        let epochs = state.as_ref().map_or(&[][..], |state| state.ledger().epochs());
+        let epochs = state.iter().flat_map(|state| state.ledger().device_epochs());
         Ok(json!({
             "device": name.as_str(),
-            "epochs": epochs.iter().map(gaps_of).collect::<Vec<_>>(),
+            "epochs": epochs.map(gaps_of).collect::<Vec<_>>(),
             "position": position,
             "damage": look.known.damage(),
         }))
@@ -233,7 +233,7 @@ impl Known<'_> {
 
     fn gaps(&self) -> Gaps {
         let mut gaps = Gaps::default();
-        for epoch in self.data.into_iter().flat_map(DeviceLedger::epochs) {
+        for epoch in self.data.into_iter().flat_map(DeviceLedger::device_epochs) {
             gaps.add(epoch);
         }
         gaps
@@ -260,7 +260,7 @@ impl Known<'_> {
 
     fn in_full(&self, name: &DeviceName, position: u64, damage: Option<&str>) -> Value {
         let mut full = self.as_json(name.as_str());
-        let epochs = self.data.into_iter().flat_map(DeviceLedger::epochs).map(epoch);
+        let epochs = self.data.into_iter().flat_map(DeviceLedger::device_epochs).map(epoch);
         full["grants"] = json!(self.enrolment.map_or(&[][..], |enrolment| &enrolment.grants));
         full["epochs"] = epochs.collect();
         full["position"] = json!(position);
