@@ -15,9 +15,10 @@ ALLOWED = {
     "state": {"log", "wire"},
     "tier": {"log", "wire"},
     "replay": {"tier", "state", "log", "schema", "wire"},
+    "sql": {"replay", "tier", "state", "log", "schema", "wire"},
     "ingest": {"state", "log", "schema", "wire"},
     "device": {"wire"},
-    "server": {"wire", "schema", "log", "state", "tier", "replay", "ingest", "device"},
+    "server": {"wire", "schema", "log", "state", "tier", "replay", "sql", "ingest", "device"},
     "sim": {"wire", "log", "state", "tier", "replay", "ingest", "device"},
     "load": {"device", "log"},
     "benches": {"wire", "log", "state", "tier", "replay", "ingest", "device"},
@@ -31,6 +32,7 @@ FORBIDDEN = {
     "state": {"tokio", "quinn", "quinn-proto", "rustls", "socket2"},
     "tier": {"quinn", "quinn-proto", "axum"},
     "replay": {"quinn", "quinn-proto", "rustls", "socket2"},
+    "sql": {"quinn", "quinn-proto", "socket2"},
 }
 
 
