@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use anyhow::ensure;
-use icecore_log::OnDamage;
-use icecore_replay::{EventTimes, HiveExport, Query};
+use icecore_replay::HiveExport;
 
 use crate::cli::{ExportArgs, PartitionBy};
 use crate::replay::progress::Progress;
@@ -15,13 +14,7 @@ use crate::table::counted;
 pub(crate) fn run(args: &ExportArgs, config: &Path) -> anyhow::Result<()> {
     ensure!(args.partition_by.contains(&PartitionBy::Date), "--partition-by is `date`, or `date,device`");
     let source::Source { replay, fetched: _fetched } = source::open(&args.source, config)?;
-    let query = Query {
-        devices: args.device.clone(),
-        schemas: args.schema.clone(),
-        times: EventTimes { from: args.from, to: args.to },
-        on_damage: if args.skip_damaged { OnDamage::Skip } else { OnDamage::Fail },
-        ..Query::default()
-    };
+    let query = args.selection.query();
     let progress = Progress::start(&replay.plan(&query));
     let replay = replay.counting_in(progress.looked_at());
     let by_device = args.partition_by.contains(&PartitionBy::Device);
@@ -42,5 +35,5 @@ pub(crate) fn run(args: &ExportArgs, config: &Path) -> anyhow::Result<()> {
     if exported.from == exported.to {
         return Ok(());
     }
-    tell(&exported.coverage, args.require_complete)
+    tell(&exported.coverage, args.selection.require_complete)
 }

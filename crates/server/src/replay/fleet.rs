@@ -69,7 +69,7 @@ pub(super) fn run(args: &ReplayArgs, server: &str, config: &Path) -> anyhow::Res
         }
     })?;
     summary.write(&mut std::io::stdout().lock())?;
-    tell(&coverage, args.require_complete)
+    tell(&coverage, args.selection.require_complete)
 }
 
 /// Reads batches in log order, and makes them anew. They are whole, also where only some of their events were asked for.

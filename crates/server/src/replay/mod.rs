@@ -10,10 +10,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{anyhow, ensure};
-use icecore_log::{LogError, OnDamage};
+use icecore_log::LogError;
 use icecore_replay::{
-    Count, Coverage, Csv, EventTimes, Ndjson, Order, Paced, PacedBy, Query, Replay, ReplayError, Replayed,
-    Sink, TableFile, TableScan,
+    Count, Coverage, Csv, Ndjson, Order, Paced, PacedBy, Query, Replay, ReplayError, Replayed, Sink,
+    TableFile, TableScan,
 };
 
 use crate::cli::{ReplayArgs, ReplayFormat, ReplayOrder};
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &ReplayArgs, config: &Path) -> anyhow::Result<()> {
     if replayed.cut_short {
         return Ok(());
     }
-    tell(&replayed.coverage, args.require_complete)
+    tell(&replayed.coverage, args.selection.require_complete)
 }
 
 /// What is missing, and whether that is an error.
@@ -83,9 +83,6 @@ fn check(args: &ReplayArgs) -> anyhow::Result<()> {
 
 fn query(args: &ReplayArgs) -> Query {
     Query {
-        devices: args.device.clone(),
-        schemas: args.schema.clone(),
-        times: EventTimes { from: args.from, to: args.to },
         known_at: args.known_at,
         order: match args.order {
             ReplayOrder::Log => Order::Log,
@@ -94,8 +91,7 @@ fn query(args: &ReplayArgs) -> Query {
             ReplayOrder::Stored => Order::Stored,
         },
         as_written: args.as_written,
-        on_damage: if args.skip_damaged { OnDamage::Skip } else { OnDamage::Fail },
-        ..Query::default()
+        ..args.selection.query()
     }
 }
 

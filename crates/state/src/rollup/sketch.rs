@@ -72,3 +72,35 @@ impl std::fmt::Debug for Sketch {
         f.debug_struct("Sketch").field("count", &self.count()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// The form is that of the crate that makes sketches. Writes the frozen file anew with `ICECORE_WRITE_GOLDEN=1`: only ever for a new
+    /// version, beside the old one.
+    #[test]
+    fn version_1_is_written_and_read_as_it_was() {
+        let mut sketch = Sketch::default();
+        for number in [-2.5, 0.0, 1e-3, 1.0, 1.0, 20.0, 300.5, 1e9] {
+            sketch.add(number);
+        }
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1/sketch");
+        if std::env::var_os("ICECORE_WRITE_GOLDEN").is_some() {
+            fs::write(&file, sketch.to_bytes()).unwrap();
+        }
+        let frozen = fs::read(file).unwrap();
+        assert!(frozen == sketch.to_bytes(), "sketches are written otherwise");
+        let read = Sketch::from_bytes(&frozen).unwrap();
+        assert_eq!(read.count(), 8);
+        let quantiles = [0.0, 0.5, 1.0].map(|quantile| read.quantile(quantile).unwrap());
+        for (quantile, number) in quantiles.iter().zip([-2.5, 1.0, 1e9_f64]) {
+            assert!((quantile - number).abs() <= 0.01 * number.abs(), "{quantile} for {number}");
+        }
+        let unknown = Sketch::from_bytes(&[2, 0]).unwrap_err().to_string();
+        assert_eq!(unknown, "not a sketch: its version is 2, and this program knows 1");
+    }
+}

@@ -64,6 +64,11 @@ impl Snapshots {
         self.list_in(&[self.dir.clone(), self.dir.join(KEPT)])
     }
 
+    /// The same without those that are kept longer.
+    fn list_own(&self) -> Result<(Vec<Snapshot>, Vec<SnapshotError>), SnapshotError> {
+        self.list_in(std::slice::from_ref(&self.dir))
+    }
+
     fn list_in(&self, dirs: &[PathBuf]) -> Result<(Vec<Snapshot>, Vec<SnapshotError>), SnapshotError> {
         let mut snapshots = Vec::new();
         let mut faults = Vec::new();
@@ -155,7 +160,7 @@ impl Snapshots {
         &self,
         is_foreign: &dyn Fn(&SnapshotHead) -> bool,
     ) -> Result<Vec<PathBuf>, SnapshotError> {
-        let (snapshots, _) = self.list_in(std::slice::from_ref(&self.dir))?;
+        let (snapshots, _) = self.list_own()?;
         let foreign = snapshots.iter().filter(|snapshot| is_foreign(snapshot.head()));
         foreign
             .map(|snapshot| {
@@ -171,7 +176,7 @@ impl Snapshots {
     /// # Errors
     /// When the directory cannot be read.
     pub fn saved(&self) -> Result<Option<Saved>, SnapshotError> {
-        let (snapshots, _) = self.list_in(std::slice::from_ref(&self.dir))?;
+        let (snapshots, _) = self.list_own()?;
         let full = snapshots.iter().find(|snapshot| snapshot.head().kind == Kind::Full);
         let Some(full) = full else { return Ok(None) };
         let chain = Chain::from(full, &snapshots);
@@ -184,7 +189,7 @@ impl Snapshots {
     /// # Errors
     /// When something cannot be read or written, or the chain is damaged.
     pub fn save(&self, path: &Path, created: i64) -> Result<Option<Snapshot>, SnapshotError> {
-        let (snapshots, _) = self.list_in(std::slice::from_ref(&self.dir))?;
+        let (snapshots, _) = self.list_own()?;
         let full = snapshots.iter().find(|snapshot| snapshot.head().kind == Kind::Full);
         let Some(full) = full else { return Ok(None) };
         let chain = Chain::from(full, &snapshots);
@@ -235,7 +240,7 @@ impl Snapshots {
     /// # Errors
     /// When something cannot be read, written or removed; nothing is lost then.
     pub fn tidy(&self, created: i64) -> Result<(), SnapshotError> {
-        let (snapshots, _) = self.list_in(std::slice::from_ref(&self.dir))?;
+        let (snapshots, _) = self.list_own()?;
         let full = snapshots.iter().find(|snapshot| snapshot.head().kind == Kind::Full);
         let Some(full) = full else { return Ok(()) };
         let chain = Chain::from(full, &snapshots);
@@ -250,7 +255,7 @@ impl Snapshots {
 
     /// Removes what is older than the two newest full snapshots that are good.
     fn retire(&self) -> Result<(), SnapshotError> {
-        let (snapshots, _) = self.list_in(std::slice::from_ref(&self.dir))?;
+        let (snapshots, _) = self.list_own()?;
         let mut fulls = snapshots.iter().filter(|snapshot| snapshot.head().kind == Kind::Full);
         // Whether there is anything to remove is known without reading all of them.
         if fulls.clone().count() <= 2 {

@@ -54,6 +54,7 @@ struct Inner {
     breaker: Mutex<Breaker>,
     bandwidth: Mutex<Bandwidth>,
     requests: AtomicU64,
+    fetched: AtomicU64,
 }
 
 /// The same place as the objects are in, seen as one for uploads in parts.
@@ -91,6 +92,7 @@ impl Store {
                 breaker: Mutex::new(Breaker::new()),
                 bandwidth: Mutex::new(Bandwidth::new(bytes_per_s)),
                 requests: AtomicU64::new(0),
+                fetched: AtomicU64::new(0),
             }),
         }
     }
@@ -111,6 +113,12 @@ impl Store {
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.inner.requests.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of objects that were fetched.
+    #[must_use]
+    pub fn fetched(&self) -> u64 {
+        self.inner.fetched.load(Ordering::Relaxed)
     }
 
     /// Creates the object `path` with `content`, unless there is one.
@@ -138,8 +146,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Missing`] when there is none; and whatever the place does wrong.
     pub async fn get(&self, path: &str) -> Result<Bytes, StoreError> {
-        self.request("read", path, 0, |objects, at| async move { objects.get(&at).await?.bytes().await })
-            .await
+        let bytes = self
+            .request("read", path, 0, |objects, at| async move { objects.get(&at).await?.bytes().await })
+            .await?;
+        self.inner.fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(bytes)
     }
 
     /// The bytes in `range` of an object.
@@ -157,6 +168,7 @@ impl Store {
                 }
             })
             .await?;
+        self.inner.fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         if bytes.len() as u64 != wanted {
             let reason =
                 format!("it ends {} bytes early: the object was cut short", wanted - bytes.len() as u64);

@@ -2,29 +2,19 @@
 
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use icecore_replay::{Event, EventTimes, Ndjson, Order, Query, Replay, ReplayError, Sink};
 use icecore_wire::DeviceName;
-use serde_json::json;
-use tokio::runtime::Handle;
-use tokio::sync::mpsc;
-use tokio::task;
+use serde_json::{Value, json};
 
 use super::Api;
 use super::coverage;
-use super::outlet::{Outlet, body};
+use super::lines;
+use super::outlet::Outlet;
 use super::parameters::{Named, Parameters};
-use super::pool::Cancelled;
-use super::problem::{Kind, Problem};
-
-/// Pieces, each of a few hundred KiB, that wait for a client.
-const PIECES: usize = 2;
-/// A client that takes nothing for so long is given up: others wait for the room.
-const PATIENCE: Duration = Duration::from_secs(30);
+use super::problem::Problem;
 
 pub(super) async fn of_device(
     State(api): State<Arc<Api>>,
@@ -43,53 +33,32 @@ pub(super) async fn of_device(
     };
     let limit = parameters.number("limit", 1, u64::MAX)?;
     parameters.end()?;
-    let room = api.pool.room().await?;
-    let cancelled = Cancelled::default();
-    let (pieces, mut taken) = mpsc::channel(PIECES);
-    let outlet = Outlet::new(pieces, Handle::current(), PATIENCE);
-    let stop = cancelled.clone();
-    task::spawn_blocking(move || {
-        let _room = room;
-        let replay = api.check_known(&name).and_then(|()| api.replay());
-        let replay = replay.map(|replay| replay.stopped_by(stop.flag()));
-        write(replay, &query, limit, &outlet);
-    });
-    // What fails before anything was found is an answer of its own.
-    let first = match taken.recv().await {
-        Some(Ok(first)) => first,
-        Some(Err(problem)) => return Err(problem),
-        None => return Err(Problem::new(Kind::Internal, "the events were not read")),
-    };
-    let body = body(Some(first), taken, cancelled.guard());
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
+    lines::of_device(api, name, move |replay, outlet| write(replay, &query, limit, outlet)).await
 }
 
-/// Writes the events and the last line.
-fn write(replay: Result<Replay, Problem>, query: &Query, limit: Option<u64>, outlet: &Outlet) {
-    let last = replay.and_then(|replay| {
-        let mut sink = Limited {
-            events: Ndjson::new(outlet.clone()),
-            left: limit.unwrap_or(u64::MAX),
-            last: None,
-            more: false,
-        };
-        let replayed = replay.run(query, &mut sink)?;
-        let covered = !sink.more;
-        Ok((!replayed.cut_short || sink.more).then(|| {
-            json!({ "end": {
-                "events": replayed.coverage.present.min(limit.unwrap_or(u64::MAX)),
-                "more": sink.more,
-                "next": sink.last.filter(|_| sink.more && query.order == Order::Log),
-                "coverage": covered.then(|| coverage::as_json(&replayed.coverage)),
-            }})
-        }))
-    });
-    match last {
-        Ok(Some(end)) => drop(outlet.line(&end)),
-        // The client has gone.
-        Ok(None) => {}
-        Err(problem) => outlet.fail(problem),
-    }
+/// Writes the events; the last line tells what they cover.
+fn write(
+    replay: &Replay,
+    query: &Query,
+    limit: Option<u64>,
+    outlet: &Outlet,
+) -> Result<Option<Value>, Problem> {
+    let mut sink = Limited {
+        events: Ndjson::new(outlet.clone()),
+        left: limit.unwrap_or(u64::MAX),
+        last: None,
+        more: false,
+    };
+    let replayed = replay.run(query, &mut sink)?;
+    let covered = !sink.more;
+    Ok((!replayed.cut_short || sink.more).then(|| {
+        json!({ "end": {
+            "events": replayed.coverage.present.min(limit.unwrap_or(u64::MAX)),
+            "more": sink.more,
+            "next": sink.last.filter(|_| sink.more && query.order == Order::Log),
+            "coverage": covered.then(|| coverage::as_json(&replayed.coverage)),
+        }})
+    }))
 }
 
 /// Takes so many events, and then ends the replay.

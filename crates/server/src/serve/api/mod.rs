@@ -11,6 +11,7 @@ mod cursor;
 mod devices;
 mod events;
 mod known;
+mod lines;
 mod outlet;
 mod parameters;
 mod pool;
