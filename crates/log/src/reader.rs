@@ -114,7 +114,8 @@ impl fmt::Debug for Scan<'_> {
 /// [`DirectoryFile::open`] or [`DirectoryFile::open_whole`].
 type OpenDirectory = fn(&dyn Disk, &Layout, &SegmentHeader) -> Result<Option<DirectoryFile>, LogError>;
 
-/// A view of the log as it was when it was opened.
+/// A view of the log as it was when it was opened. A clone is the same view.
+#[derive(Clone)]
 pub struct LogReader {
     store: SealedStore,
     segments: Segments,

@@ -8,18 +8,20 @@
 //! - `bases`: where folding begins: snapshots, and the live state
 //! - `folding`: what is read behind that
 //! - `refusal`: what is missing, and from when on nothing is
+//! - `table`: states as record batches
 
 mod bases;
 mod folding;
 mod refusal;
+mod table;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use icecore_log::{LogError, SegmentId};
+use icecore_log::{LogError, RealDisk, SegmentId};
 use icecore_state::DeviceState;
-use icecore_state::snapshot::SnapshotError;
+use icecore_state::snapshot::{SnapshotError, Snapshots};
 use icecore_tier::catalog::CatalogError;
 use icecore_wire::{BatchError, DeviceName, Glob};
 
@@ -134,6 +136,15 @@ impl Who<'_> {
 }
 
 impl Replay {
+    /// Where states of this log begin: the snapshots that are beside it. Those that are kept in stores are looked for when these do
+    /// not do.
+    ///
+    /// # Errors
+    /// When the directory of snapshots cannot be read.
+    pub fn bases(&self) -> Result<Bases, SnapshotError> {
+        Bases::new(&Snapshots::new(Arc::new(RealDisk), self.data()))
+    }
+
     /// The state of one device. It is absent if nothing was received of it by then.
     ///
     /// # Errors

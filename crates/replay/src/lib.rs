@@ -1,7 +1,8 @@
 //! Reading events back, in order, in constant memory.
 //!
 //! [`Replay`] opens the log of a data directory, beside a running server or without one, as it is at that
-//! moment. A [`Query`] says which events and in which order; a [`Sink`] takes them one by one:
+//! moment; a [`DataSource`] also finds what of it is in object storage only, or opens a bucket alone. A [`Query`] says which events
+//! and in which order; a [`Sink`] takes them one by one:
 //!
 //! ```no_run
 //! use icecore_replay::{Csv, Query, Replay};
@@ -41,6 +42,7 @@ pub mod rollup;
 mod sample;
 mod side_by_side;
 mod sort;
+mod source;
 
 pub use as_of::{AsOf, AsOfError, Base, Bases, ExactFrom, Explained, Refusal, States};
 pub use batches::{Batches, Selection};
@@ -56,3 +58,4 @@ pub use instant::{InvalidInstant, format_instant, parse_instant};
 pub use plan::Plan;
 pub use query::{EventTimes, Order, Query};
 pub use replay::{Replay, Replayed};
+pub use source::{DataSource, OpenError, Opened};

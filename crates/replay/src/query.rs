@@ -1,5 +1,6 @@
 //! What to replay.
 
+use std::collections::BTreeSet;
 use std::ops::{Range, RangeInclusive};
 
 use icecore_log::OnDamage;
@@ -10,8 +11,8 @@ use icecore_wire::{DeviceName, Glob};
 pub struct Query {
     /// Devices whose name matches.
     pub devices: Glob,
-    /// Of those, only this one, whatever characters its name has.
-    pub only: Option<DeviceName>,
+    /// Of those, only these, whatever characters their names have.
+    pub only: Option<BTreeSet<DeviceName>>,
     /// Schemas whose name matches.
     pub schemas: Glob,
     /// Events of these times.
@@ -63,7 +64,7 @@ impl Query {
     /// Whether events of the device of this name are asked for.
     #[must_use]
     pub fn wants_device(&self, name: &str) -> bool {
-        self.devices.matches(name) && self.only.as_ref().is_none_or(|only| only.as_str() == name)
+        self.devices.matches(name) && self.only.as_ref().is_none_or(|only| only.contains(name))
     }
 
     /// Whether those of every device are.

@@ -12,19 +12,24 @@ use icecore_schema::{Declared, Evolution};
 use icecore_state::Ledger;
 use icecore_tier::elsewhere::Elsewhere;
 use icecore_wire::{DeviceName, Glob, Schema, SchemaId};
+use tempfile::TempDir;
 
 use crate::sort::{Sort, Sorted};
 use crate::{Batches, Count, Coverage, EventTimes, Order, Query, ReplayError, Sink};
 
-/// The log of a data directory, as it was when it was opened: what a server adds later is not seen.
-#[derive(Debug)]
+/// The log of a data directory, as it was when it was opened: what a server adds later is not seen. A clone is the same log,
+/// which may be stopped and counted apart.
+#[derive(Debug, Clone)]
 pub struct Replay {
     reader: LogReader,
     elsewhere: Option<Arc<Elsewhere>>,
     declared: Declared,
+    data: PathBuf,
     spill_directory: PathBuf,
     stop: Option<Arc<AtomicBool>>,
     looked_at: Option<Arc<AtomicU64>>,
+    /// Goes with the last of those who read in it.
+    _fetched: Option<Arc<TempDir>>,
 }
 
 /// What a replay did.
@@ -43,8 +48,16 @@ impl Replay {
     /// held in memory, and its size has nothing to do with the log's.
     pub fn open(data: &Path) -> Result<Self, ReplayError> {
         let spill_directory = std::env::var_os("TMPDIR").map_or_else(|| data.to_owned(), PathBuf::from);
-        let (reader, declared) = (LogReader::open(Arc::new(RealDisk), data)?, Declared::default());
-        Ok(Self { reader, elsewhere: None, declared, spill_directory, stop: None, looked_at: None })
+        Ok(Self {
+            reader: LogReader::open(Arc::new(RealDisk), data)?,
+            elsewhere: None,
+            declared: Declared::default(),
+            data: data.to_owned(),
+            spill_directory,
+            stop: None,
+            looked_at: None,
+            _fetched: None,
+        })
     }
 
     /// Reads what is sealed and not here where `elsewhere` says, and knows what was deleted by policy.
@@ -80,6 +93,11 @@ impl Replay {
         Self { looked_at: Some(looked_at), ..self }
     }
 
+    /// Keeps the temporary directory that is read.
+    pub(crate) fn keeping(self, fetched: Arc<TempDir>) -> Self {
+        Self { _fetched: Some(fetched), ..self }
+    }
+
     pub(crate) fn check_stop(&self) -> Result<(), ReplayError> {
         match self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed)) {
             true => Err(ReplayError::Output(io::ErrorKind::BrokenPipe.into())),
@@ -91,6 +109,11 @@ impl Replay {
         if let Some(looked_at) = &self.looked_at {
             looked_at.fetch_add(events, Ordering::Relaxed);
         }
+    }
+
+    /// The data directory.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
     }
 
     /// The log that is read.

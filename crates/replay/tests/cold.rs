@@ -13,7 +13,9 @@ use icecore_log::{
     Appender, Committer, Encoder, HotLog, LogError, NewBatch, OnDamage, Options, RealDisk, SealPlan, Sealing,
     SegmentId, Source,
 };
-use icecore_replay::{EventTimes, Lacking, Ndjson, Query, Replay, ReplayError, Replayed, Unstored};
+use icecore_replay::{
+    DataSource, EventTimes, Lacking, Ndjson, OpenError, Query, Replay, ReplayError, Replayed, Unstored,
+};
 use icecore_tier::cache::Cache;
 use icecore_tier::catalog::{Catalog, NewManifest, Why, contents};
 use icecore_tier::elsewhere::Elsewhere;
@@ -164,6 +166,37 @@ fn cold_warm_and_hot_are_one_replay() {
     // What was read once is not requested again.
     remove(&site.bucket());
     assert_eq!(site.replay(&Query::default()).unwrap(), (all, whole));
+}
+
+#[test]
+fn a_data_directory_is_opened_with_its_stores_and_a_bucket_alone() {
+    let site = Site::new();
+    let (all, _) = site.replay(&Query::default()).unwrap();
+    let cold = site.segments()[0];
+    site.make_cold(cold);
+    let source = DataSource::data(&site.data(), [site.store()], 1 << 20).unwrap();
+    let opened = source.open().unwrap();
+    assert_eq!(run(&opened.replay, &Query::default()).unwrap().0, all);
+    assert_eq!(opened.warnings, [""; 0]);
+
+    let bucket = DataSource::bucket(site.store()).unwrap();
+    let error = bucket.open().unwrap_err();
+    assert!(matches!(&error, OpenError::NothingArchived { .. }), "{error}");
+    fs::create_dir(site.bucket().join("manifests")).unwrap();
+    let manifest = "manifests/000000000000.manifest";
+    fs::copy(site.data().join(manifest), site.bucket().join(manifest)).unwrap();
+    let replay = bucket.open().unwrap().replay;
+    // Who reads needs the manifests no less when nobody opens it any more.
+    drop(bucket);
+    let flow = Query { schemas: "flow".parse().unwrap(), ..Query::default() };
+    let (archived, replayed) = run(&replay, &Query { on_damage: OnDamage::Skip, ..flow }).unwrap();
+    let flow: Vec<_> = all.lines().filter(|line| line.contains("\"flow\"")).collect();
+    let count = archived.lines().count();
+    assert!(count > 0 && archived.lines().eq(flow[..count].iter().copied()), "{archived}");
+    assert!(replayed.coverage.missing().contains("is not in this store yet"), "{}", replayed.coverage);
+
+    let error = DataSource::data(&site.bucket(), [], 0).unwrap().open().unwrap_err();
+    assert!(error.to_string().ends_with("holds no log; is it the data directory of a server?"), "{error}");
 }
 
 #[test]

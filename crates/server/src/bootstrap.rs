@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use anyhow::{Context, ensure};
+use icecore_tier::store::Store;
 
 use crate::backup::Backup;
 use crate::cli::{BootstrapArgs, CatalogCommand};
@@ -10,7 +11,7 @@ use crate::config::Config;
 use crate::{catalog, stores};
 
 pub(crate) fn run(args: &BootstrapArgs, out: &mut impl Write) -> anyhow::Result<()> {
-    let store = stores::at(&args.store, &args.store_options)?;
+    let store = Store::of_url(&args.store, &args.store_options)?;
     let backup = Backup::newest(&store, &stores::waiting()?)?;
     backup.restore(&args.dir)?;
     writeln!(out, "{}: configuration and certificates as of {}", args.dir.display(), backup.time)?;

@@ -13,7 +13,7 @@ use icecore_wire::DeviceName;
 use crate::demo::DemoArgs;
 use crate::instant;
 pub(crate) use reading::{
-    ExportArgs, PartitionBy, ReplayArgs, ReplayFormat, ReplayOrder, SourceArgs, StateArgs,
+    ExportArgs, PartitionBy, PlaceArgs, ReplayArgs, ReplayFormat, ReplayOrder, SourceArgs, StateArgs,
 };
 pub(crate) use tiers::{
     AddHoldArgs, ApplyArgs, BootstrapArgs, CatalogCommand, HoldCommand, PlanArgs, RetentionCommand,

@@ -13,7 +13,7 @@ use crate::table::counted;
 /// Adds to the directory what it lacks; `config` is the configuration's file.
 pub(crate) fn run(args: &ExportArgs, config: &Path) -> anyhow::Result<()> {
     ensure!(args.partition_by.contains(&PartitionBy::Date), "--partition-by is `date`, or `date,device`");
-    let source::Source { replay, fetched: _fetched } = source::open(&args.source, config)?;
+    let replay = source::open(&args.source, config)?;
     let query = args.selection.query();
     let progress = Progress::start(&replay.plan(&query));
     let replay = replay.counting_in(progress.looked_at());

@@ -1,9 +1,7 @@
 //! The stores of the configuration, opened.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -14,9 +12,6 @@ use icecore_tier::segment::parse_object;
 use icecore_tier::store::{Listed, Place, Store, Waiting};
 
 use crate::config::Config;
-
-/// Where manifests are, in a store and in a data directory.
-const MANIFESTS: &str = "manifests";
 
 /// Stores by name.
 pub(crate) type Stores = BTreeMap<String, Store>;
@@ -45,51 +40,6 @@ pub(crate) fn waiting() -> anyhow::Result<Waiting> {
 pub(crate) fn journal(config: &Config, stores: &Stores, waiting: &Waiting) -> Option<Arc<dyn Bucket>> {
     let store = stores.get(config.journal()?)?;
     Some(Arc::new(StoreBucket::new(store.clone(), waiting.clone())))
-}
-
-/// The store at a URL that no configuration names.
-///
-/// # Errors
-/// When the URL or an option is not understood.
-pub(crate) fn at(url: &str, options: &[(String, String)]) -> anyhow::Result<Store> {
-    let options = options.iter().cloned().collect();
-    Ok(Store::new(url, Place::open(url, url, &options)?, 0))
-}
-
-/// Copies the manifests of a store into the data directory `data`, which may be new; those that are there stay. Returns the
-/// numbers of those in the store.
-///
-/// # Errors
-/// When the store or the disk refuses.
-pub(crate) fn fetch_manifests(
-    store: &Store,
-    waiting: &Waiting,
-    data: &Path,
-) -> anyhow::Result<BTreeSet<u64>> {
-    let mut objects = Vec::new();
-    waiting.wait(store.list(MANIFESTS, |object| objects.push(object.path)))?;
-    let directory = data.join(MANIFESTS);
-    let failed = |file: &Path| format!("cannot write {}", file.display());
-    fs::create_dir_all(&directory).with_context(|| failed(&directory))?;
-    let mut numbers = BTreeSet::new();
-    for object in objects {
-        let number = object.strip_prefix("manifests/").and_then(|name| name.strip_suffix(".manifest"));
-        let Some(number) = number.and_then(|number| number.parse::<u64>().ok()) else { continue };
-        numbers.insert(number);
-        let file = directory.join(format!("{number:012}.manifest"));
-        if !file.exists() {
-            let content = waiting.wait(store.get(&object))?;
-            write_durably(&file, &content).with_context(|| failed(&file))?;
-        }
-    }
-    File::open(&directory).and_then(|directory| directory.sync_all()).with_context(|| failed(&directory))?;
-    Ok(numbers)
-}
-
-fn write_durably(file: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = File::create(file)?;
-    file.write_all(content)?;
-    file.sync_all()
 }
 
 /// The objects of sealed segments in a store, and their sizes.

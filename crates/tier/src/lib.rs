@@ -8,6 +8,7 @@
 //! - [`journal`]: those decisions, mirrored to the bucket, and the term of who may write there
 //! - [`store`]: object storage, with all that can go wrong there
 //! - [`snapshot`]: snapshots of the state that are kept, for deletions and new machines
+//! - [`manifests`]: the manifests that are in a store
 //! - [`elsewhere`]: reading segments that are in object storage only
 //! - [`worker`]: does what the plan says
 //!
@@ -20,6 +21,7 @@ mod figures;
 pub mod hold;
 mod instant;
 pub mod journal;
+pub mod manifests;
 #[cfg(feature = "mutants")]
 pub mod mutants;
 #[cfg(not(feature = "mutants"))]

@@ -1,10 +1,9 @@
 //! Where folding begins: snapshots, and the live state.
 
-use std::cell::OnceCell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use icecore_state::snapshot::{Chain, Kind, Snapshot, SnapshotError, Snapshots};
 use icecore_state::{DeviceLedger, DeviceState, Ledger, Reach, parts_up_to};
@@ -21,7 +20,7 @@ pub struct Bases {
     snapshots: Vec<Snapshot>,
     faults: Vec<String>,
     /// Those that are kept in stores, opened when nothing else will do: newest first, and what is wrong with others.
-    kept: OnceCell<(Vec<Snapshot>, Vec<String>)>,
+    kept: OnceLock<(Vec<Snapshot>, Vec<String>)>,
     now: Option<Now>,
 }
 

@@ -1,8 +1,10 @@
 //! Record batches one after the other, from a thread of their own.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::task::Poll;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -46,6 +48,27 @@ impl Cursor {
     pub fn coverage(&self) -> Option<&Coverage> {
         self.coverage.as_ref()
     }
+
+    /// The next record batch, if it is there within `patience`: for those who have to look after something else meanwhile.
+    pub fn next_within(&mut self, patience: Duration) -> Poll<Option<Result<RecordBatch, ReplayError>>> {
+        match self.batches.as_ref().map(|batches| batches.recv_timeout(patience)) {
+            Some(Ok(batch)) => Poll::Ready(Some(Ok(batch))),
+            Some(Err(RecvTimeoutError::Timeout)) => Poll::Pending,
+            Some(Err(RecvTimeoutError::Disconnected)) | None => Poll::Ready(self.end()),
+        }
+    }
+
+    /// What the thread ended with.
+    fn end(&mut self) -> Option<Result<RecordBatch, ReplayError>> {
+        match self.thread.take()?.join() {
+            Ok(Ok(replayed)) => {
+                self.coverage = Some(replayed.coverage);
+                None
+            }
+            Ok(Err(error)) => Some(Err(error)),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
 }
 
 fn read(replay: &Replay, scan: &TableScan, ready: &SyncSender<RecordBatch>) -> Result<Replayed, ReplayError> {
@@ -62,14 +85,7 @@ impl Iterator for Cursor {
         if let Some(batch) = self.batches.as_ref().and_then(|batches| batches.recv().ok()) {
             return Some(Ok(batch));
         }
-        match self.thread.take()?.join() {
-            Ok(Ok(replayed)) => {
-                self.coverage = Some(replayed.coverage);
-                None
-            }
-            Ok(Err(error)) => Some(Err(error)),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
+        self.end()
     }
 }
 

@@ -11,6 +11,7 @@ use icecore_ingest::LabelHistory;
 use icecore_log::disk::{Disk, DiskLock};
 use icecore_log::{LogError, LogReader, RealDisk, SegmentId};
 use icecore_tier::catalog::{Found, NewManifest, Rebuild, Rebuilt, Why, possible_contents};
+use icecore_tier::manifests;
 use icecore_tier::policy::PolicySet;
 use icecore_tier::segment::Content;
 use icecore_tier::store::{Listed, Store, Waiting};
@@ -30,7 +31,7 @@ pub(super) fn run(config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
     let waiting = stores::waiting()?;
     let while_fetching = alone(data)?;
     for store in stores.values() {
-        stores::fetch_manifests(store, &waiting, data)?;
+        manifests::fetch(store, &waiting, data)?;
     }
     drop(while_fetching);
     // Who reads a locked log waits for what its writer publishes.

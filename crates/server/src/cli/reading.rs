@@ -12,7 +12,7 @@ use super::{parse_address, parse_label, parse_positive, parse_time};
 use crate::instant;
 
 #[derive(Debug, Args)]
-pub(crate) struct SourceArgs {
+pub(crate) struct PlaceArgs {
     /// Data directory; without it the one of the configuration file.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
@@ -25,6 +25,12 @@ pub(crate) struct SourceArgs {
     /// An option of the store's client, `region=eu-north-1` (repeatable).
     #[arg(long = "store-option", value_name = "KEY=VALUE", value_parser = parse_label, requires = "store")]
     pub(crate) store_options: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SourceArgs {
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
 
     /// Schema files that say how older versions read as newer ones, instead of those of the configuration.
     #[arg(long, value_name = "DIR")]
@@ -180,9 +186,8 @@ pub(crate) struct StateArgs {
     #[arg(long)]
     pub(crate) explain: bool,
 
-    /// Data directory; without it the one of the configuration file.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
 }
 
 #[derive(Debug, Args)]

@@ -50,7 +50,7 @@ pub(super) fn run(args: &ReplayArgs, server: &str, config: &Path) -> anyhow::Res
     let identity =
         args.identity.as_ref().context("--into needs --identity, the directory of a gateway's identity")?;
     let identity = Identity::load(identity)?;
-    let source::Source { replay, fetched: _fetched } = source::open(&args.source, config)?;
+    let replay = source::open(&args.source, config)?;
     // Whoever reads them there reads them as the newest, too.
     let query = Query { as_written: true, ..query(args) };
     let rows = replay.plan(&query).events;

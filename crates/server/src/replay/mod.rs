@@ -26,7 +26,7 @@ pub(crate) fn run(args: &ReplayArgs, config: &Path) -> anyhow::Result<()> {
     if let Some(server) = &args.into {
         return fleet::run(args, server, config);
     }
-    let source::Source { replay, fetched: _fetched } = source::open(&args.source, config)?;
+    let replay = source::open(&args.source, config)?;
     let query = query(args);
     let progress = Progress::start(&replay.plan(&query));
     let replay = replay.counting_in(progress.looked_at());

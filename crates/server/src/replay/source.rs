@@ -1,35 +1,47 @@
 //! What is read: a data directory, or a bucket.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use anyhow::{Context, ensure};
-use icecore_replay::Replay;
+use anyhow::ensure;
+use icecore_replay::{DataSource, Replay};
 use icecore_schema::Declared;
-use icecore_tier::cache::Cache;
-use icecore_tier::catalog::{Catalog, CatalogError};
-use icecore_tier::elsewhere::Elsewhere;
-use icecore_tier::store::Waiting;
-use tempfile::TempDir;
+use icecore_tier::store::Store;
 
-use crate::cli::SourceArgs;
+use crate::cli::{PlaceArgs, SourceArgs};
 use crate::config::Config;
 use crate::stores;
 
-/// A log to read, and what was fetched for that: it goes with this.
-pub(crate) struct Source {
-    pub(crate) replay: Replay,
-    pub(crate) fetched: TempDir,
+/// Opens what `args` name, with or without a running server; `config` is the configuration's file.
+pub(crate) fn open(args: &SourceArgs, config: &Path) -> anyhow::Result<Replay> {
+    open_now(&of(args, config)?)
 }
 
-/// Opens what `args` name, with or without a running server; `config` is the configuration's file.
-pub(crate) fn open(args: &SourceArgs, config: &Path) -> anyhow::Result<Source> {
-    let fetched = tempfile::tempdir().context("cannot make a temporary directory")?;
-    let replay = match &args.store {
-        Some(url) => of_bucket(url, args, fetched.path())?,
-        None => of_data(args.data.as_deref(), config)?.0,
+/// What `args` name, to be opened more than once.
+pub(crate) fn of(args: &SourceArgs, config: &Path) -> anyhow::Result<DataSource> {
+    Ok(of_place(&args.place, config)?.with_schemas(declared(args, config)?))
+}
+
+/// The same, of events as they were written.
+pub(crate) fn of_place(args: &PlaceArgs, config: &Path) -> anyhow::Result<DataSource> {
+    if let Some(url) = &args.store {
+        return Ok(DataSource::bucket(Store::of_url(url, &args.store_options)?)?);
+    }
+    // A data directory may be read where nothing is configured.
+    let config = match &args.data {
+        Some(_) if !config.exists() => Config::default(),
+        _ => Config::load(config)?,
     };
-    Ok(Source { replay: replay.with_schemas(declared(args, config)?), fetched })
+    let data = args.data.as_ref().unwrap_or(&config.data.dir);
+    Ok(DataSource::data(data, stores::open(&config)?.into_values(), config.tier.cache.as_u64())?)
+}
+
+/// The log as it is now; warnings are printed.
+pub(crate) fn open_now(source: &DataSource) -> anyhow::Result<Replay> {
+    let opened = source.open()?;
+    for warning in opened.warnings {
+        eprintln!("warning: {warning}");
+    }
+    Ok(opened.replay)
 }
 
 /// What schema files say; where nothing is configured they have to be named.
@@ -43,58 +55,4 @@ fn declared(args: &SourceArgs, config: &Path) -> anyhow::Result<Declared> {
         None => return Ok(Declared::default()),
     };
     Ok(Declared::load(&directory)?)
-}
-
-/// The log of a data directory, by default of that of the configuration, and what its catalog knows to be elsewhere.
-pub(crate) fn of_data(data: Option<&Path>, config: &Path) -> anyhow::Result<(Replay, PathBuf)> {
-    let data = match data {
-        Some(data) => data.to_owned(),
-        None => Config::load(config)?.data.dir,
-    };
-    // An empty log is fine; a mistyped directory is not an empty log.
-    ensure!(
-        data.join("hot").is_dir(),
-        "{} holds no log; is it the data directory of a server?",
-        data.display()
-    );
-    let replay = Replay::open(&data)?;
-    let replay = match elsewhere(&data, config)? {
-        Some(elsewhere) => replay.with_elsewhere(elsewhere),
-        None => replay,
-    };
-    Ok((replay, data))
-}
-
-/// What is in a bucket, with nothing else at hand. Its manifests, which are small, go into `directory`.
-fn of_bucket(url: &str, args: &SourceArgs, directory: &Path) -> anyhow::Result<Replay> {
-    let store = stores::at(url, &args.store_options)?;
-    let waiting = stores::waiting()?;
-    stores::fetch_manifests(&store, &waiting, directory)?;
-    let (elsewhere, faults) = Elsewhere::in_bucket(store, waiting)?;
-    for fault in faults {
-        eprintln!("warning: journal: {fault}");
-    }
-    let replay = Replay::open(directory)?;
-    ensure!(!replay.reader().manifests().is_empty(), "nothing was archived in {url}; is it the whole URL?");
-    Ok(replay.with_elsewhere(elsewhere))
-}
-
-/// Where what is sealed and not here is, if there is a catalog.
-fn elsewhere(data: &Path, config: &Path) -> anyhow::Result<Option<Elsewhere>> {
-    let catalog = match Catalog::read(data) {
-        Ok(catalog) => catalog,
-        Err(CatalogError::Absent { .. }) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    // A data directory may be read where nothing is configured.
-    let config = if config.exists() { Config::load(config)? } else { Config::default() };
-    let cache = match Cache::open(&data.join("cache"), config.tier.cache.as_u64()) {
-        Ok(cache) => Some(Arc::new(cache)),
-        Err(error) => {
-            tracing::warn!(%error, "what is read from object storage is not kept");
-            None
-        }
-    };
-    let waiting = Waiting::new(cache).context("cannot make requests")?;
-    Ok(Some(Elsewhere::new(move || catalog.view(), stores::open(&config)?.into_values(), waiting)))
 }

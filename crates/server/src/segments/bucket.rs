@@ -10,6 +10,7 @@ use icecore_log::{Child, LogError, LogReader, RealDisk, SegmentId};
 use icecore_state::snapshot::Snapshot;
 use icecore_tier::catalog::What;
 use icecore_tier::journal::{Audit, StoreBucket};
+use icecore_tier::manifests;
 use icecore_tier::snapshot::{self, KeptSnapshot};
 use icecore_tier::store::{Listed, Store, Waiting};
 
@@ -178,7 +179,7 @@ impl Expected {
     /// Manifests are one chain, which is checked as that of any log.
     fn read_manifests(&mut self, store: &Store, waiting: &Waiting) -> anyhow::Result<()> {
         let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
-        self.manifests = stores::fetch_manifests(store, waiting, directory.path())?;
+        self.manifests = manifests::fetch(store, waiting, directory.path())?;
         let reader = LogReader::open(Arc::new(RealDisk), directory.path())?;
         let place = directory.path().display().to_string() + "/";
         let damage = reader.verify_manifests()?;

@@ -18,7 +18,7 @@ use icecore_log::disk::{Access, Disk};
 use icecore_log::sealed::SealedSegment;
 use icecore_log::{Child, LogError, LogReader, RealDisk, SegmentId};
 use icecore_tier::catalog::Entry;
-use icecore_tier::store::Listed;
+use icecore_tier::store::{Listed, Store};
 
 use crate::cli::{SegmentsCommand, VerifyArgs};
 use crate::config::Config;
@@ -38,7 +38,7 @@ pub(crate) fn run(command: &SegmentsCommand, config: &Config, out: &mut impl Wri
 /// Verifies what is in a store, with nothing else at hand.
 pub(crate) fn verify_store(args: &VerifyArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let url = args.store.as_deref().unwrap_or_default();
-    bucket::verify(&stores::at(url, &args.store_options)?, args, out)
+    bucket::verify(&Store::of_url(url, &args.store_options)?, args, out)
 }
 
 /// What is known of a segment: by the catalog, and by its manifest.

@@ -5,22 +5,19 @@ mod text;
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::bail;
-use icecore_log::RealDisk;
-use icecore_replay::{AsOf, Bases, Explained, States, format_instant};
-use icecore_state::snapshot::Snapshots;
+use icecore_replay::{AsOf, Explained, States, format_instant};
 use icecore_wire::Glob;
 
 use crate::cli::StateArgs;
-use crate::replay;
+use crate::replay::source;
 
 /// Prints the states; `config` is the configuration's file.
 pub(crate) fn run(args: &StateArgs, config: &Path, out: &mut impl Write) -> anyhow::Result<()> {
     let as_of = AsOf { at: args.at, known_at: args.known_at };
-    let (replay, data) = replay::source::of_data(args.data.as_deref(), config)?;
-    let bases = Bases::new(&Snapshots::new(Arc::new(RealDisk), &data))?;
+    let replay = source::open_now(&source::of_place(&args.place, config)?)?;
+    let bases = replay.bases()?;
     let Some(device) = &args.device else {
         return all(args, &replay.states(&Glob::any(), as_of, &bases)?, out);
     };

@@ -64,6 +64,9 @@ fn segments_go_to_the_store_are_read_there_and_are_deleted_by_policy(cold: &Cold
     assert_eq!(site.expect(&["replay", "--format", "csv", "--require-complete"]), before);
     let anywhere = || output(cold.command(&site, &["replay", "--format", "csv", "--require-complete"]));
     assert_eq!(String::from_utf8(anywhere().stdout).unwrap(), before, "from the bucket alone");
+    let states = ["state", "--all", "--json"];
+    let archived = output(cold.command(&site, &states)).stdout;
+    assert_eq!(String::from_utf8(archived).unwrap(), site.expect(&states), "states from the bucket alone");
     assert!(send(&server).contains("0 new"), "what is cold is known");
     let status = site.expect(&["status"]);
     assert!(status.contains("1 segment, 0 B here") && !status.contains("not archived"), "{status}");

@@ -97,6 +97,15 @@ impl Store {
         }
     }
 
+    /// The store at a URL that no configuration names; it is called by its URL. See [`Place::open`] for `options`.
+    ///
+    /// # Errors
+    /// When the URL or an option is not understood.
+    pub fn of_url(url: &str, options: &[(String, String)]) -> Result<Self, StoreError> {
+        let options = options.iter().cloned().collect();
+        Ok(Self::new(url, Place::open(url, url, &options)?, 0))
+    }
+
     /// Its name in the configuration.
     #[must_use]
     pub fn name(&self) -> &str {

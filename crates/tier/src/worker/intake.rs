@@ -12,12 +12,10 @@ use icecore_log::{Disk, LogError, LogReader, Manifest, RealDisk};
 use super::trouble::Trouble;
 use super::{InForce, LabelsAt, Round, Worker};
 use crate::catalog::{NewManifest, possible_contents};
+use crate::manifests;
 use crate::policy::Labels;
 use crate::segment::{Content, SegmentId, Span};
 use crate::store::Store;
-
-/// The directory of manifests in a store.
-const SHELF: &str = "manifests";
 
 impl Worker {
     /// Registers the manifests that the catalog does not know yet.
@@ -95,14 +93,14 @@ impl Worker {
         let mut there = BTreeSet::new();
         if !self.shelved.contains_key(name) {
             // What a listing lacks is put again, and found to be there.
-            self.waiting.wait(store.list(SHELF, |object| _ = there.insert(object.path)))?;
+            self.waiting.wait(store.list(manifests::SHELF, |object| _ = there.insert(object.path)))?;
             if there.is_empty() && self.has_copies_in(name)? {
                 return Err(Trouble::Emptied { store: name.to_owned() });
             }
         }
         let mut checked = false;
         for manifest in manifests {
-            let object = format!("{SHELF}/{:012}.manifest", manifest.number);
+            let object = manifests::object(manifest.number);
             if !there.contains(&object) {
                 if !checked {
                     self.catalog.check_term()?;

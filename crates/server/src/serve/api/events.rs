@@ -22,7 +22,7 @@ pub(super) async fn of_device(
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
     let query = Query {
-        only: Some(name.clone()),
+        only: Some([name.clone()].into()),
         schemas: parameters.glob("schema")?,
         times: EventTimes { from: parameters.time("start")?, to: parameters.time("end")? },
         from_position: parameters.number("after", 0, u64::MAX - 1)?.map_or(0, |after| after + 1),

@@ -27,7 +27,7 @@ pub(super) async fn of_device(
     let every = parameters.read("every", |text| text.parse::<Period>().map_err(|error| error.to_string()))?;
     let schema = Schema::derived_name(&schema, &every.ok_or_else(|| wanted("every"))?.to_string());
     let query = Query {
-        only: Some(name.clone()),
+        only: Some([name.clone()].into()),
         schemas: Glob::new(&schema),
         times: EventTimes { from: parameters.time("start")?, to: parameters.time("end")? },
         order: Order::Time,
