@@ -224,6 +224,14 @@ impl LogReader {
         self.store.open_for_lookup(self.current(id)?)
     }
 
+    /// Whether the file of a sealed segment is in the data directory.
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    pub fn is_here(&self, id: SegmentId) -> Result<bool, LogError> {
+        self.store.is_here(id)
+    }
+
     /// Whether a sealed segment of this view still counts: since the view was opened, it may have been split.
     ///
     /// # Errors

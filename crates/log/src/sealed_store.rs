@@ -55,6 +55,11 @@ impl SealedStore {
         }
     }
 
+    /// Whether there is a local file.
+    pub(crate) fn is_here(&self, id: SegmentId) -> Result<bool, LogError> {
+        Ok(self.open_file(&self.layout.sealed(id))?.is_some())
+    }
+
     /// Opens a segment for looking up batches: what is kept of one that is elsewhere will do.
     ///
     /// # Errors

@@ -3,14 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use icecore_log::{AbsentSegment, Damage, LogError, OnDamage, Record, Records, StoredBatch};
+use icecore_log::{AbsentSegment, Damage, OnDamage, Record, Records, StoredBatch};
 use icecore_schema::{Evolution, Upcast};
 use icecore_wire::{Batch, ColumnView};
 
 use crate::coverage::Lacking;
 use crate::event::Cells;
 use crate::query::EventTimes;
-use crate::{Coverage, Event, Follow, Query, Replay, ReplayError, Unstored};
+use crate::{Coverage, Event, Follow, Query, Replay, ReplayError};
 
 /// The stored batches that may hold events of a query, in position order.
 #[derive(Debug)]
@@ -82,14 +82,15 @@ impl<'a> Batches<'a> {
     /// # Errors
     /// When the log's facts cannot be read.
     pub fn coverage(self, present: u64) -> Result<Coverage, ReplayError> {
-        let unstored = match self.replay.ledger(self.query) {
-            Ok(ledger) => Some(Unstored::of(&ledger)),
-            Err(ReplayError::Log(LogError::Damaged(_))) => None,
-            Err(error) => return Err(error),
-        };
-        let damage = self.records.damage().to_vec();
-        let Passed { deleted, absent } = self.passed;
-        Ok(Coverage { present, unstored, deleted, absent, damage })
+        let unstored = self.replay.unstored(|device| self.query.wants_device(device))?;
+        let mut coverage = Coverage { present, unstored, ..Coverage::default() };
+        self.tell(&mut coverage);
+        Ok(coverage)
+    }
+
+    /// Adds what was passed over.
+    pub(crate) fn tell(self, coverage: &mut Coverage) {
+        coverage.add(self.passed, self.records.damage().to_vec());
     }
 
     /// The batch with what its events read as.

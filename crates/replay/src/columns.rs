@@ -10,8 +10,10 @@ mod comparison;
 mod cursor;
 mod scan;
 mod table;
+mod watch;
 
 pub use comparison::{Comparison, InvalidComparison, Operator};
 pub use cursor::Cursor;
 pub use scan::TableScan;
 pub use table::Table;
+pub use watch::{Looked, ScanWatch};

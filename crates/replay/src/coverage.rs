@@ -11,7 +11,7 @@ use icecore_tier::segment::Content;
 use icecore_wire::DeviceName;
 
 use crate::batches::Passed;
-use crate::{EventTimes, Query};
+use crate::{EventTimes, Query, Replay, ReplayError};
 
 /// How many segments are named before the others are only counted.
 const NAMED: usize = 4;
@@ -70,6 +70,48 @@ pub struct Lacking {
     pub is_exact: bool,
     /// The policy that deleted it, or what keeps it from being read.
     pub why: String,
+}
+
+impl Replay {
+    /// What several queries cover together, each given with its own coverage: what is missing for several of them is missing once.
+    ///
+    /// # Errors
+    /// When the log's facts cannot be read.
+    pub fn together(&self, covered: &[(Query, Coverage)]) -> Result<Coverage, ReplayError> {
+        let Some(((first, of_first), others)) = covered.split_first() else {
+            return Ok(Coverage { unstored: Some(Unstored::default()), ..Coverage::default() });
+        };
+        let unstored = match others.iter().all(|(query, _)| query.has_devices_of(first)) {
+            true => of_first.unstored.clone(),
+            false => self.unstored(|device| covered.iter().any(|(query, _)| query.wants_device(device)))?,
+        };
+        let mut together = Coverage { unstored, ..Coverage::default() };
+        for (at, (query, coverage)) in covered.iter().enumerate() {
+            together.present += coverage.present;
+            let damage = coverage.damage.iter().filter(|damage| !together.damage.contains(damage));
+            together.add(Passed::default(), damage.cloned().collect());
+            let before = &covered[..at];
+            if !before.iter().any(|(before, _)| before.has_selection_of(query)) {
+                let is_apart = before.iter().all(|(before, _)| before.schemas != query.schemas);
+                merge(&mut together.deleted, &coverage.deleted, is_apart);
+                merge(&mut together.absent, &coverage.absent, is_apart);
+            }
+        }
+        Ok(together)
+    }
+}
+
+/// Adds what another query lacks; `is_apart` if none of it was asked for by those before.
+fn merge(all: &mut Vec<Lacking>, more: &[Lacking], is_apart: bool) {
+    for lacking in more {
+        match all.iter_mut().find(|known| known.segment == lacking.segment) {
+            Some(known) => {
+                known.events += lacking.events;
+                known.is_exact &= lacking.is_exact && is_apart;
+            }
+            None => all.push(lacking.clone()),
+        }
+    }
 }
 
 impl Coverage {

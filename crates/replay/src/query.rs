@@ -67,6 +67,17 @@ impl Query {
         self.devices.matches(name) && self.only.as_ref().is_none_or(|only| only.contains(name))
     }
 
+    /// Whether it asks for the devices that `other` asks for, as can be said without looking at one.
+    pub(crate) fn has_devices_of(&self, other: &Self) -> bool {
+        (&self.devices, &self.only) == (&other.devices, &other.only)
+    }
+
+    /// Whether it asks for the events that `other` asks for, in whatever order.
+    pub(crate) fn has_selection_of(&self, other: &Self) -> bool {
+        let rest = |query: &Self| (query.times, query.positions(), query.known_at);
+        self.has_devices_of(other) && self.schemas == other.schemas && rest(self) == rest(other)
+    }
+
     /// Whether those of every device are.
     pub(crate) fn wants_every_device(&self) -> bool {
         self.devices.is_any() && self.only.is_none()

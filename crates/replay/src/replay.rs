@@ -15,7 +15,7 @@ use icecore_wire::{DeviceName, Glob, Schema, SchemaId};
 use tempfile::TempDir;
 
 use crate::sort::{Sort, Sorted};
-use crate::{Batches, Count, Coverage, EventTimes, Order, Query, ReplayError, Sink};
+use crate::{Batches, Count, Coverage, EventTimes, Order, Query, ReplayError, Sink, Unstored};
 
 /// The log of a data directory, as it was when it was opened: what a server adds later is not seen. A clone is the same log,
 /// which may be stopped and counted apart.
@@ -35,7 +35,8 @@ pub struct Replay {
 /// What a replay did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Replayed {
-    /// The events handed to the sink, and what is missing. Of an output that was cut short, only the former.
+    /// The events handed over, and what is missing. Of text that was cut short only the former, of record batches what was missing up to
+    /// there.
     pub coverage: Coverage,
     /// Whether the reader of the output went away first (a broken pipe), which is no error.
     pub cut_short: bool,
@@ -164,16 +165,16 @@ impl Replay {
         query: &Query,
         schemas: &mut HashMap<SchemaId, Arc<Schema>>,
     ) -> Result<(), ReplayError> {
-        match query.on_damage {
-            OnDamage::Fail => self.reader.facts(&mut |fact| {
-                if let Fact::Batch { source, schema, .. } | Fact::Schema { source, schema } = fact
-                    && query.wants_device(source.device.as_str())
-                    && query.schemas.matches(schema.name())
-                {
-                    schemas.entry(schema.id()).or_insert_with(|| Arc::clone(schema));
-                }
-            })?,
-            OnDamage::Skip => {
+        let told = self.reader.facts(&mut |fact| {
+            if let Fact::Batch { source, schema, .. } | Fact::Schema { source, schema } = fact
+                && query.wants_device(source.device.as_str())
+                && query.schemas.matches(schema.name())
+            {
+                schemas.entry(schema.id()).or_insert_with(|| Arc::clone(schema));
+            }
+        });
+        match (told, query.on_damage) {
+            (Err(LogError::Damaged(_)), OnDamage::Skip) => {
                 let query = Query { times: EventTimes::default(), as_written: true, ..query.clone() };
                 for selection in self.batches(&query) {
                     let selection = selection?;
@@ -181,6 +182,7 @@ impl Replay {
                     schemas.entry(schema.id()).or_insert_with(|| Arc::clone(schema));
                 }
             }
+            (told, _) => told?,
         }
         Ok(())
     }
@@ -207,13 +209,20 @@ impl Replay {
         }
     }
 
-    /// What the log has on record of the devices of `query`.
-    pub(crate) fn ledger(&self, query: &Query) -> Result<Ledger, ReplayError> {
-        Ok(self.ledger_of(|device| query.wants_device(device))?)
+    /// What was never stored of the devices that are wanted; `None` if that cannot be told because the log is damaged.
+    pub(crate) fn unstored(&self, wanted: impl Fn(&str) -> bool) -> Result<Option<Unstored>, ReplayError> {
+        match self.ledger_of(wanted) {
+            Ok(ledger) => Ok(Some(Unstored::of(&ledger))),
+            Err(LogError::Damaged(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// What the log has on record of the devices that are wanted.
-    pub(crate) fn ledger_of(&self, wanted: impl Fn(&str) -> bool) -> Result<Ledger, LogError> {
+    ///
+    /// # Errors
+    /// When the log's facts cannot be read.
+    pub fn ledger_of(&self, wanted: impl Fn(&str) -> bool) -> Result<Ledger, LogError> {
         let mut ledger = Ledger::default();
         self.reader.facts(&mut |fact| {
             if wanted(fact.source().device.as_str()) {

@@ -1,6 +1,7 @@
 //! The command line. Values are parsed into domain types here, so that no command sees a raw flag.
 
 mod reading;
+mod sql;
 mod tiers;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use crate::instant;
 pub(crate) use reading::{
     ExportArgs, PartitionBy, PlaceArgs, ReplayArgs, ReplayFormat, ReplayOrder, SourceArgs, StateArgs,
 };
+pub(crate) use sql::{SqlArgs, SqlFormat};
 pub(crate) use tiers::{
     AddHoldArgs, ApplyArgs, BootstrapArgs, CatalogCommand, HoldCommand, PlanArgs, RetentionCommand,
     SegmentsCommand, UndeleteArgs, VerifyArgs,
@@ -59,6 +61,8 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Show what devices looked like: now, as of an event time, as known at a received time.
     State(StateArgs),
+    /// Ask the log in SQL, with or without a running server.
+    Sql(SqlArgs),
     /// Write events into Hive-partitioned Parquet files, which other tools read as tables; run again, add what is new.
     Export(ExportArgs),
     /// Schemas: their files, and what devices have sent.

@@ -29,6 +29,8 @@ mod segments;
 mod send;
 mod serve;
 mod snapshot;
+#[cfg(feature = "sql")]
+mod sql;
 mod state;
 mod status;
 mod stores;
@@ -84,6 +86,12 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Send(args) => send::run(args, &mut out()),
         Command::Replay(args) => replay::run(args, &cli.config),
         Command::State(args) => state::run(args, &cli.config, &mut out()),
+        #[cfg(feature = "sql")]
+        Command::Sql(args) => sql::run(args, &cli.config),
+        #[cfg(not(feature = "sql"))]
+        Command::Sql(_) => {
+            anyhow::bail!("this icecore was built without SQL: build it with the feature `sql`")
+        }
         Command::Export(args) => export::run(args, &cli.config),
         Command::Schemas(command) => schemas::run(command, &config()?, &mut out()),
         Command::Tail(args) => tail::run(args, &config()?, &mut out()),

@@ -193,6 +193,23 @@ impl Elsewhere {
         Ok(Some(Deleted { policy: mark.map(|mark| mark.policy), contents }))
     }
 
+    /// The names of the stores that have a copy of a segment, as far as is known; the newest last.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn stores_of(&self, segment: SegmentId) -> Result<Vec<String>, CatalogError> {
+        match &self.known {
+            Known::Catalog { view, .. } => {
+                let copies = view()?.segment(segment)?.map(|entry| entry.segment.copies).unwrap_or_default();
+                Ok(copies.into_iter().map(|copy| copy.store).collect())
+            }
+            Known::Bucket { store, objects, journal, .. } => {
+                let is_there = objects.contains_key(&segment) && !journal.deleted.contains_key(&segment);
+                Ok(is_there.then(|| store.name().to_owned()).into_iter().collect())
+            }
+        }
+    }
+
     /// Whether a segment that is not to be found was never said to be in the bucket: then it is nothing that was lost.
     #[must_use]
     pub fn never_came(&self, segment: SegmentId) -> bool {

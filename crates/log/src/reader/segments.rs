@@ -2,6 +2,10 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use icecore_wire::Schema;
 
 use super::{AbsentSegment, LogReader, OnAbsent, OnDamage, Point, Scan, Segments};
 use crate::error::{Damage, LogError};
@@ -40,6 +44,19 @@ impl OpenSegment {
     #[must_use]
     pub fn rows<'s>(&'s self, scan: &'s Scan<'_>) -> Rows<'s> {
         self.segment.rows(scan.rows_at(&self.positions))
+    }
+
+    /// How many row groups it has of the schemas for which `wanted` holds.
+    #[must_use]
+    pub fn row_groups(&self, wanted: impl Fn(&Schema) -> bool) -> u64 {
+        let schemas = self.segment.schemas().filter(|schema| wanted(schema));
+        schemas.map(|schema| self.segment.statistics(schema).count() as u64).sum()
+    }
+
+    /// Counts the pages of columns that are read of it from here on.
+    #[must_use]
+    pub fn pages_read(&self) -> Arc<AtomicU64> {
+        self.segment.pages_read()
     }
 }
 

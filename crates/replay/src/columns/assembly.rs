@@ -47,6 +47,7 @@ enum Growing {
     EventTimes(Vec<i64>),
     ReceivedTimes(Vec<i64>),
     Uncertain(Vec<bool>),
+    Versions(Vec<u32>),
     Field(usize, Cells),
 }
 
@@ -83,6 +84,7 @@ impl Assembly {
             Origin::EventTime => Growing::EventTimes(Vec::new()),
             Origin::ReceivedTime => Growing::ReceivedTimes(Vec::new()),
             Origin::TimeUncertain => Growing::Uncertain(Vec::new()),
+            Origin::Version => Growing::Versions(Vec::new()),
             Origin::Field(field) => Growing::Field(field, Cells::new(table.field_type(field))),
         };
         Self {
@@ -116,6 +118,7 @@ impl Assembly {
                 Growing::EventTimes(times) => times.push(event.event_time),
                 Growing::ReceivedTimes(times) => times.push(event.received_time),
                 Growing::Uncertain(flags) => flags.push(event.time_uncertain),
+                Growing::Versions(numbers) => numbers.push(event.schema.version()),
                 Growing::Field(field, cells) => {
                     let value = layout[*field].and_then(|number| values.get(number));
                     self.bytes += cells.push(value.copied().unwrap_or(Value::Null));
@@ -170,7 +173,9 @@ impl Growing {
                 let keys = Int32Array::from(std::mem::take(keys));
                 Arc::new(DictionaryArray::try_new(keys, Arc::clone(names) as ArrayRef)?)
             }
-            Self::Epochs(numbers) => Arc::new(UInt32Array::from(std::mem::take(numbers))),
+            Self::Epochs(numbers) | Self::Versions(numbers) => {
+                Arc::new(UInt32Array::from(std::mem::take(numbers)))
+            }
             Self::Sequences(numbers) | Self::Positions(numbers) => {
                 Arc::new(UInt64Array::from(std::mem::take(numbers)))
             }

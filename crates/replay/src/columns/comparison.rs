@@ -1,6 +1,7 @@
 //! Comparisons of fields with numbers: which row groups they rule out, and which rows they keep.
 
 use std::cmp::Ordering;
+use std::fmt;
 use std::str::FromStr;
 
 use arrow_array::cast::AsArray;
@@ -66,6 +67,15 @@ impl FromStr for Comparison {
             return Err(invalid());
         }
         Ok(Self { column: column.to_owned(), operator: *operator, number })
+    }
+}
+
+/// `temp >= 30`
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign =
+            OPERATORS.iter().find(|(_, operator)| *operator == self.operator).map_or("", |(sign, _)| sign);
+        write!(f, "{} {sign} {}", self.column, self.number)
     }
 }
 

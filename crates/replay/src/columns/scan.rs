@@ -10,7 +10,7 @@ use arrow_array::{TimestampNanosecondArray, new_null_array};
 use arrow_buffer::BooleanBuffer;
 use arrow_schema::SchemaRef;
 use arrow_select::filter::filter_record_batch;
-use icecore_log::sealed::{OpenRowGroup, RowGroup, SealedColumn};
+use icecore_log::sealed::{OpenRowGroup, RowGroup, SealedColumn, Statistics};
 use icecore_log::{Damage, LogError, OnDamage};
 use icecore_schema::{Evolution, Upcast};
 use icecore_wire::{ColumnType, ColumnView};
@@ -19,6 +19,7 @@ use super::arrays::{self, UTC};
 use super::assembly::Assembly;
 use super::comparison::Comparison;
 use super::table::{Origin, Table};
+use super::watch::ScanWatch;
 use crate::batches::Passed;
 use crate::event::Cells;
 use crate::side_by_side::{SideBySide, side_by_side};
@@ -38,8 +39,13 @@ pub struct TableScan {
     pub columns: Option<Vec<String>>,
     /// What has to hold of every event.
     pub comparisons: Vec<Comparison>,
+    /// What whoever takes the record batches asks of every event, if not more: row groups of which statistics tell that it holds of none
+    /// are not read, and all others are handed over whole. NaN is as if it were every number.
+    pub prunes: Vec<Comparison>,
     /// How many threads decode sealed segments ([`Order::Stored`] only).
     pub threads: usize,
+    /// Sees how far it is, and can end it.
+    pub watch: Arc<ScanWatch>,
 }
 
 /// A scan whose names were looked up.
@@ -57,8 +63,11 @@ struct Reading<'s> {
     wanted_schema: SchemaRef,
     /// What is compared, and which of the columns it is.
     comparisons: Vec<(&'s Comparison, usize)>,
+    /// What row groups are passed over by, and the numbers of the table's columns.
+    prunes: Vec<(&'s Comparison, usize)>,
     /// Which of the columns holds the event times, if these have to be looked at.
     times: Option<usize>,
+    watch: &'s ScanWatch,
 }
 
 /// What came of a row group.
@@ -75,7 +84,8 @@ impl TableScan {
     #[must_use]
     pub fn new(query: Query, table: Arc<Table>) -> Self {
         let threads = thread::available_parallelism().map_or(1, usize::from);
-        Self { query, table, columns: None, comparisons: Vec::new(), threads }
+        let (columns, comparisons, prunes) = (None, Vec::new(), Vec::new());
+        Self { query, table, columns, comparisons, prunes, threads, watch: Arc::default() }
     }
 
     /// The schema of its record batches.
@@ -110,25 +120,25 @@ impl Replay {
     /// When the scan asks for what there is not, or something cannot be read.
     pub fn record_batches(&self, scan: &TableScan, take: Take<'_>) -> Result<Replayed, ReplayError> {
         let reading = Reading::new(self, scan)?;
-        let mut present = 0;
+        let (mut present, mut coverage) = (0, Coverage::default());
         let result = {
             let mut counted = |batch: RecordBatch| {
                 present += batch.num_rows() as u64;
                 if batch.num_rows() == 0 { Ok(()) } else { take(batch) }
             };
             match scan.query.order {
-                Order::Stored => reading.stored(scan.threads, &mut counted),
-                Order::Log => reading.in_log_order(&mut counted),
-                Order::Time | Order::Device => reading.sorted(&mut counted),
+                Order::Stored => reading.stored(scan.threads, &mut counted, &mut coverage),
+                Order::Log => reading.in_log_order(&mut counted, &mut coverage),
+                Order::Time | Order::Device => reading.sorted(&mut counted, &mut coverage),
             }
         };
-        match result {
-            Ok(coverage) => Ok(Replayed { coverage: Coverage { present, ..coverage }, cut_short: false }),
-            Err(error) if error.is_cut_short() => {
-                Ok(Replayed { coverage: Coverage { present, ..Coverage::default() }, cut_short: true })
-            }
-            Err(error) => Err(error),
-        }
+        let cut_short = match result {
+            Ok(()) => false,
+            Err(error) if error.is_cut_short() => true,
+            Err(error) => return Err(error),
+        };
+        let unstored = self.unstored(|device| scan.query.wants_device(device))?;
+        Ok(Replayed { coverage: Coverage { present, unstored, ..coverage }, cut_short })
     }
 }
 
@@ -148,6 +158,8 @@ impl<'s> Reading<'s> {
         for comparison in &scan.comparisons {
             comparisons.push((comparison, place_of(table.column(&comparison.column)?)));
         }
+        let prunes = scan.prunes.iter().map(|prune| Ok((prune, table.column(&prune.column)?)));
+        let prunes = prunes.collect::<Result<_, ReplayError>>()?;
         let times = match scan.query.times.is_all() {
             true => None,
             false => Some(place_of(table.column("event_time")?)),
@@ -157,10 +169,9 @@ impl<'s> Reading<'s> {
             true => Evolution::default(),
             false => replay.evolution(&scan.query)?,
         };
-        let (query, comparisons) = (&scan.query, comparisons);
         Ok(Self {
             replay,
-            query,
+            query: &scan.query,
             table,
             evolution,
             columns,
@@ -168,94 +179,107 @@ impl<'s> Reading<'s> {
             schema,
             wanted_schema,
             comparisons,
+            prunes,
             times,
+            watch: &scan.watch,
         })
     }
 
     /// Sealed segments one after the other as they lie, then what is hot.
-    fn stored(&self, threads: usize, take: Take<'_>) -> Result<Coverage, ReplayError> {
-        side_by_side(threads, |group: RowGroup| self.read(&group), |pieces| self.give_stored(pieces, take))
+    fn stored(&self, threads: usize, take: Take<'_>, coverage: &mut Coverage) -> Result<(), ReplayError> {
+        let (mut passed, mut damage) = (Passed::default(), Vec::new());
+        let sealed = side_by_side(
+            threads,
+            |group: RowGroup| self.read(&group),
+            |pieces| self.give_sealed(pieces, take, &mut passed, &mut damage),
+        );
+        coverage.add(passed, damage);
+        sealed?;
+        let from_position = self.query.from_position.max(self.replay.reader().sealed_to());
+        self.give_batches(&Query { from_position, ..self.query.clone() }, take, coverage)
     }
 
-    fn give_stored(
+    fn give_sealed(
         &self,
         pieces: &mut SideBySide<RowGroup, Result<Read, ReplayError>>,
         take: Take<'_>,
-    ) -> Result<Coverage, ReplayError> {
-        let (mut passed, mut damage) = (Passed::default(), Vec::new());
+        passed: &mut Passed,
+        damage: &mut Vec<Damage>,
+    ) -> Result<(), ReplayError> {
+        let mut lost = Vec::new();
         let mut hand_over = |read: Result<Read, ReplayError>| {
             let read = read?;
-            self.replay.looked_at(read.rows);
-            damage.extend(read.damage);
+            self.looked_at(read.rows);
+            lost.extend(read.damage);
             read.batches.into_iter().try_for_each(&mut *take)
         };
         let sealed_to = self.replay.reader().sealed_to();
         let mut scan = self.replay.scan_of(self.query);
         let positions = self.query.positions();
         scan.positions = Some(positions.start..positions.end.min(sealed_to));
-        let mut lost = Vec::new();
-        {
-            let mut segments = self.replay.reader().sealed_segments(&scan);
-            while let Some(open) = segments.next() {
-                let open = open?;
-                for group in open.rows(&scan) {
-                    self.replay.check_stop()?;
-                    let group = group?;
-                    if self.reads_as_table(group.schema().name())
-                        && self.may_hold(&group)
-                        && let Some(read) = pieces.give(group)
-                    {
-                        hand_over(read)?;
-                    }
+        self.watch.plan(self.replay.reader().sealed().count());
+        let mut segments = self.replay.reader().sealed_segments(&scan);
+        while let Some(open) = segments.next() {
+            let open = open?;
+            self.watch.opened(&open, |schema| self.reads_as_table(schema.name()));
+            for group in open.rows(&scan) {
+                self.check_stop()?;
+                let group = group?;
+                if !self.reads_as_table(group.schema().name()) || !self.may_hold(&group) {
+                    continue;
                 }
-                passed.take_in(self.replay, self.query, segments.take_absent())?;
+                self.watch.reads_group();
+                if let Some(read) = pieces.give(group) {
+                    hand_over(read)?;
+                }
             }
             passed.take_in(self.replay, self.query, segments.take_absent())?;
-            lost.extend(segments.take_damage());
         }
+        passed.take_in(self.replay, self.query, segments.take_absent())?;
         while let Some(read) = pieces.take() {
             hand_over(read)?;
         }
-        lost.append(&mut damage);
-        let hot = Query { from_position: self.query.from_position.max(sealed_to), ..self.query.clone() };
-        let mut batches = self.replay.batches(&hot);
-        self.assemble(take, |assembly, take| {
+        damage.extend(segments.take_damage());
+        damage.append(&mut lost);
+        Ok(())
+    }
+
+    /// Hands over batches in the order of the log.
+    fn give_batches(
+        &self,
+        query: &Query,
+        take: Take<'_>,
+        coverage: &mut Coverage,
+    ) -> Result<(), ReplayError> {
+        let mut batches = self.replay.batches(query);
+        let given = self.assemble(take, |assembly, take| {
             for selection in &mut batches {
+                self.check_stop()?;
                 let selection = selection?;
+                self.watch.looked_at(selection.stored().count.into());
                 if self.reads_as_table(selection.stored().schema.name()) {
                     selection.for_each(|event| push(assembly, event, take))?;
                 }
             }
             Ok(())
-        })?;
-        let mut coverage = batches.coverage(0)?;
-        coverage.add(passed, lost);
-        Ok(coverage)
+        });
+        batches.tell(coverage);
+        given
     }
 
-    fn in_log_order(&self, take: Take<'_>) -> Result<Coverage, ReplayError> {
-        let mut batches = self.replay.batches(self.query);
-        self.assemble(take, |assembly, take| {
-            for selection in &mut batches {
-                let selection = selection?;
-                if self.reads_as_table(selection.stored().schema.name()) {
-                    selection.for_each(|event| push(assembly, event, take))?;
-                }
-            }
-            Ok(())
-        })?;
-        batches.coverage(0)
+    fn in_log_order(&self, take: Take<'_>, coverage: &mut Coverage) -> Result<(), ReplayError> {
+        self.give_batches(self.query, take, coverage)
     }
 
-    fn sorted(&self, take: Take<'_>) -> Result<Coverage, ReplayError> {
-        let (mut sorted, coverage) = self.replay.sorted(self.query, |name| self.reads_as_table(name))?;
+    fn sorted(&self, take: Take<'_>, coverage: &mut Coverage) -> Result<(), ReplayError> {
+        let (mut sorted, passed) = self.replay.sorted(self.query, |name| self.reads_as_table(name))?;
+        *coverage = passed;
         self.assemble(take, |assembly, take| {
             while let Some(event) = sorted.next()? {
                 push(assembly, &event, take)?;
             }
             Ok(())
-        })?;
-        Ok(coverage)
+        })
     }
 
     /// Lets `fill` put rows into record batches, and hands over what is wanted of them.
@@ -270,23 +294,40 @@ impl<'s> Reading<'s> {
         assembly.finish()?.map_or(Ok(()), keep)
     }
 
+    fn check_stop(&self) -> Result<(), ReplayError> {
+        match self.watch.is_stopped() {
+            true => Err(ReplayError::Output(std::io::ErrorKind::BrokenPipe.into())),
+            false => self.replay.check_stop(),
+        }
+    }
+
+    fn looked_at(&self, events: u64) {
+        self.watch.looked_at(events);
+        self.replay.looked_at(events);
+    }
+
     fn reads_as_table(&self, schema: &str) -> bool {
         schema == self.table.name()
     }
 
-    /// Whether the statistics of a row group leave it open that the comparisons hold of something in it.
+    /// Whether the statistics of a row group leave it open that something in it is wanted.
     fn may_hold(&self, group: &RowGroup) -> bool {
         if self.evolution.upcast(group.schema().id()).is_some() {
             return true;
         }
-        let layout = self.table.layout(group.schema());
-        self.comparisons.iter().all(|(comparison, at)| match self.table.origin(self.columns[*at]) {
-            Origin::Field(field) => match layout.and_then(|layout| layout[field]) {
-                Some(number) => comparison.may_hold(&group.statistics()[number + 1]),
+        let Some(layout) = self.table.layout(group.schema()) else { return true };
+        let may_hold = |column, leaves_open: &dyn Fn(&Statistics) -> bool| match self.table.origin(column) {
+            Origin::Field(field) => match layout[field] {
+                Some(number) => leaves_open(&group.statistics()[number + 1]),
                 // The version lacks the field: all rows are null.
-                None => layout.is_none(),
+                None => false,
             },
             _ => true,
+        };
+        self.comparisons.iter().all(|(comparison, at)| {
+            may_hold(self.columns[*at], &|statistics| comparison.may_hold(statistics))
+        }) && self.prunes.iter().all(|(prune, column)| {
+            may_hold(*column, &|statistics| statistics.nans > 0 || prune.may_hold(statistics))
         })
     }
 
@@ -323,12 +364,16 @@ impl<'s> Reading<'s> {
         if let Some(upcast) = self.evolution.upcast(group.schema().id()) {
             return self.read_as_newest(group, &open, upcast);
         }
-        let layout = self.table.layout(group.schema()).ok_or_else(|| ReplayError::NotInTable {
-            name: group.schema().name().to_owned(),
-            version: group.schema().version(),
-        })?;
-        let arrays =
-            self.columns.iter().map(|column| self.array(&open, *column, layout)).collect::<Result<_, _>>()?;
+        let version = group.schema().version();
+        let layout = self
+            .table
+            .layout(group.schema())
+            .ok_or_else(|| ReplayError::NotInTable { name: group.schema().name().to_owned(), version })?;
+        let arrays = self
+            .columns
+            .iter()
+            .map(|column| self.array(&open, *column, (version, layout)))
+            .collect::<Result<_, _>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(open.len()));
         let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)?;
         Ok(vec![self.keep(batch)?])
@@ -338,7 +383,7 @@ impl<'s> Reading<'s> {
         &self,
         open: &OpenRowGroup<'_>,
         column: usize,
-        layout: &[Option<usize>],
+        (version, layout): (u32, &[Option<usize>]),
     ) -> Result<ArrayRef, ReplayError> {
         let (parts, rows) = (open.parts(), open.len());
         Ok(match self.table.origin(column) {
@@ -361,6 +406,7 @@ impl<'s> Reading<'s> {
                 let uncertain = arrays::repeated(parts, rows, |part| part.time_uncertain);
                 Arc::new(BooleanArray::from(uncertain))
             }
+            Origin::Version => Arc::new(UInt32Array::from(vec![version; rows])),
             Origin::Field(field) => match layout[field] {
                 Some(number) => arrays::of_field(self.table.field_type(field), open.column(number)?)?,
                 None => new_null_array(self.table.schema().field(column).data_type(), rows),

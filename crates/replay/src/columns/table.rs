@@ -43,6 +43,8 @@ pub(crate) enum Origin {
     ReceivedTime,
     Position,
     TimeUncertain,
+    /// The version of the schema.
+    Version,
     /// The field column of this number.
     Field(usize),
 }
@@ -100,6 +102,23 @@ impl Table {
             versions: newest_first.iter().map(layout).collect(),
             types: fields.iter().map(|field| field.ty()).collect(),
         })
+    }
+
+    /// The same with a column `version`, `UInt32`, that tells of what version of the schema a row was read as, for who reads it as
+    /// [written](crate::Query::as_written); not if a field has the name.
+    #[must_use]
+    pub fn with_version(mut self) -> Self {
+        const NAME: &str = "version";
+        let mut columns: Vec<_> = self.arrow.fields().iter().cloned().collect();
+        if columns.iter().any(|column| column.name().eq_ignore_ascii_case(NAME)) {
+            return self;
+        }
+        let is_field = |origin: &Origin| matches!(origin, Origin::Field(_));
+        let at = self.origins.iter().position(is_field).unwrap_or(columns.len());
+        columns.insert(at, Arc::new(system_field(NAME, Origin::Version)));
+        self.origins.insert(at, Origin::Version);
+        self.arrow = Arc::new(ArrowSchema::new_with_metadata(columns, self.arrow.metadata().clone()));
+        self
     }
 
     /// The name of the schema.
@@ -192,7 +211,7 @@ fn metadata(field: &icecore_wire::Field) -> HashMap<String, String> {
 fn system_field(name: &str, origin: Origin) -> Field {
     let ty = match origin {
         Origin::Device => DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)),
-        Origin::Epoch => DataType::UInt32,
+        Origin::Epoch | Origin::Version => DataType::UInt32,
         Origin::EventTime | Origin::ReceivedTime => times(),
         Origin::TimeUncertain => DataType::Boolean,
         Origin::Sequence | Origin::Position | Origin::Field(_) => DataType::UInt64,

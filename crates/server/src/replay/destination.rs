@@ -8,7 +8,7 @@ use anyhow::Context;
 use tempfile::NamedTempFile;
 
 /// An output.
-pub(super) enum Destination {
+pub(crate) enum Destination {
     /// Unlocked: what writes to it does so in large pieces, and nothing else does.
     Standard(Stdout),
     File {
@@ -19,7 +19,7 @@ pub(super) enum Destination {
 
 impl Destination {
     /// The file `out`, or standard output for `-`.
-    pub(super) fn open(out: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn open(out: &Path) -> anyhow::Result<Self> {
         if out.as_os_str() == "-" {
             return Ok(Self::Standard(io::stdout()));
         }
@@ -40,7 +40,7 @@ impl Destination {
     }
 
     /// Gives a file its name.
-    pub(super) fn keep(self) -> anyhow::Result<()> {
+    pub(crate) fn keep(self) -> anyhow::Result<()> {
         let Self::File { unfinished, path } = self else { return Ok(()) };
         let failed = || format!("cannot write {}", path.display());
         let readable = readable_by_all(unfinished.as_file()).with_context(failed);

@@ -1,6 +1,6 @@
 //! `icecore replay`: events back out of a data directory or a bucket, in order.
 
-mod destination;
+pub(crate) mod destination;
 mod fleet;
 pub(crate) mod progress;
 pub(crate) mod source;

@@ -41,6 +41,8 @@ mod send_failures;
 mod serving;
 mod shared_data;
 mod snapshots;
+#[cfg(feature = "sql")]
+mod sql;
 mod state;
 mod store_outage;
 mod tables;

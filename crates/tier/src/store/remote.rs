@@ -20,7 +20,7 @@ const LARGEST_FETCH: u64 = 8 << 20;
 /// use from async code.
 #[derive(Debug, Clone)]
 pub struct Waiting {
-    runtime: Arc<Runtime>,
+    runtime: Arc<Requests>,
     cache: Option<Arc<Cache>>,
 }
 
@@ -47,6 +47,19 @@ struct Ahead {
     next: u64,
 }
 
+/// The runtime of requests. Whoever waits is not for tasks, yet may be let go of by one: a log that was read for a statement is. So this does not
+/// wait for what may still run, which a task must not.
+#[derive(Debug)]
+struct Requests(Option<Runtime>);
+
+impl Drop for Requests {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 impl Waiting {
     /// A runtime for requests, whose answers `cache` keeps.
     ///
@@ -54,12 +67,13 @@ impl Waiting {
     /// When the system has no room for it.
     pub fn new(cache: Option<Arc<Cache>>) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { runtime: Arc::new(runtime), cache })
+        Ok(Self { runtime: Arc::new(Requests(Some(runtime))), cache })
     }
 
     /// Waits for what a store does.
     pub fn wait<T>(&self, request: impl Future<Output = T>) -> T {
-        self.runtime.block_on(request)
+        let Requests(runtime) = &*self.runtime;
+        runtime.as_ref().expect("it is there until it is dropped").block_on(request)
     }
 
     /// The object `path` of `store`, whose content is named by `content` in the cache; nothing is requested yet. `bytes` is

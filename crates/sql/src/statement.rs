@@ -1,0 +1,91 @@
+//! Statements: one at a time, and only such as read.
+
+use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::ast::Statement as Sql;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+
+use crate::SqlError;
+
+/// Reads the one statement of a text.
+///
+/// # Errors
+/// When it is no SQL, several statements, or one that does not only read.
+pub(crate) fn parse(text: &str) -> Result<Statement, SqlError> {
+    let mut statements =
+        DFParserBuilder::new(text).with_dialect(&GenericDialect {}).build()?.parse_statements()?;
+    let first = statements.pop_front().ok_or_else(|| SqlError::statement("there is no statement"))?;
+    if !statements.is_empty() {
+        return Err(SqlError::statement("there are several statements; ask one at a time"));
+    }
+    check(&first)?;
+    Ok(first)
+}
+
+fn check(statement: &Statement) -> Result<(), SqlError> {
+    match statement {
+        Statement::Explain(explain) => check(&explain.statement),
+        Statement::Statement(statement) if only_reads(statement) => Ok(()),
+        statement => Err(SqlError::Writes(begin(&statement.to_string()))),
+    }
+}
+
+fn only_reads(statement: &Sql) -> bool {
+    matches!(
+        statement,
+        Sql::Query(_)
+            | Sql::Explain { .. }
+            | Sql::ExplainTable { .. }
+            | Sql::ShowTables { .. }
+            | Sql::ShowColumns { .. }
+            | Sql::ShowFunctions { .. }
+            | Sql::ShowVariable { .. }
+            | Sql::ShowDatabases { .. }
+            | Sql::ShowSchemas { .. }
+    )
+}
+
+/// The first two words: what kind of statement it is.
+fn begin(text: &str) -> String {
+    text.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_reads_is_let_in() {
+        for reads in
+            ["SELECT 1", "select 1;", "WITH a AS (SELECT 1) SELECT * FROM a", "EXPLAIN ANALYZE SELECT 1"]
+        {
+            assert!(parse(reads).is_ok(), "{reads}");
+        }
+        for reads in ["VALUES (1)", "SHOW TABLES", "DESCRIBE weather", "SHOW COLUMNS FROM weather"] {
+            assert!(parse(reads).is_ok(), "{reads}");
+        }
+        for writes in [
+            "DROP TABLE weather",
+            "INSERT INTO weather VALUES (1)",
+            "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'",
+            "COPY weather TO 'weather.csv'",
+            "SET datafusion.execution.batch_size = 1",
+            "EXPLAIN DELETE FROM weather",
+            "PREPARE p AS SELECT 1",
+        ] {
+            let said = parse(writes).map(|_| ()).expect_err(writes).to_string();
+            assert!(said.contains("is refused"), "{writes}: {said}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        let said = |text: &str| parse(text).map(|_| ()).unwrap_err().to_string();
+        assert!(
+            said("SELECT avg( FROM weather").contains("(at line 1, column 18)"),
+            "{}",
+            said("SELECT avg( FROM w")
+        );
+        assert_eq!(said(""), "there is no statement");
+        assert_eq!(said("SELECT 1; SELECT 2"), "there are several statements; ask one at a time");
+    }
+}
