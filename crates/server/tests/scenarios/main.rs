@@ -9,6 +9,7 @@ mod harness;
 mod s3;
 mod table;
 
+mod analyst;
 mod api;
 mod bit_flips;
 mod clocks;
