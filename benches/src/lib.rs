@@ -1,5 +1,7 @@
 //! What the benchmarks measure with: batches of plausible readings.
 
+pub mod sealed_log;
+
 use std::f64::consts::TAU;
 use std::sync::Arc;
 

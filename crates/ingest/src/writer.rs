@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use icecore_log::{Disk, LogError, RealDisk, Recovery, Sealer};
+use icecore_log::{ActiveDirectory, Disk, LogError, RealDisk, Recovery, Sealer};
 use icecore_schema::{Declared, Misfit};
 use icecore_state::snapshot::{Snapshot, SnapshotError};
 use tokio::sync::{mpsc, watch};
@@ -165,6 +165,7 @@ pub struct Writer {
     written_bytes: Arc<AtomicU64>,
     recovery: Recovery,
     sealer: Sealer,
+    active: ActiveDirectory,
     live: LiveState,
     threads: Threads,
 }
@@ -211,7 +212,7 @@ impl Writer {
         let (answers_out, answers) = mpsc::unbounded_channel();
         let (health_out, health) = watch::channel(Health::Running);
         let conflicts = quarantine.reports();
-        let sealer = committer.sealer();
+        let (sealer, active) = (committer.sealer(), core.active());
         let (to_write, writing) = SnapshotWriter::new(snapshots, committer.log(), recovery.term, base);
         let start = (committer.end(), recovery.received, unsaved);
         // What is not whole is not saved, so that the next start goes on from before.
@@ -236,7 +237,8 @@ impl Writer {
         };
         let threads = Threads::start(parts).map_err(StartError::Thread)?;
         let handle = WriterHandle { inbox: Arc::clone(&inbox), answers, health: health.clone(), conflicts };
-        let writer = Self { inbox, health, durable_position, written_bytes, recovery, sealer, live, threads };
+        let writer =
+            Self { inbox, health, durable_position, written_bytes, recovery, sealer, active, live, threads };
         Ok((writer, handle))
     }
 
@@ -282,6 +284,12 @@ impl Writer {
     #[must_use]
     pub fn sealer(&self) -> Sealer {
         self.sealer.clone()
+    }
+
+    /// What is known of the segment that is being written, for readers of the log in this process.
+    #[must_use]
+    pub fn active(&self) -> ActiveDirectory {
+        self.active.clone()
     }
 
     /// Takes no more submissions, commits what was submitted, closes the log and joins the threads; returns the

@@ -9,7 +9,7 @@ use icecore_wire::{DeviceName, Digest, Epoch, Payload, Schema};
 
 use crate::block::{BlockPlace, RawBlock, RecordBuffer};
 use crate::committer::Progress;
-use crate::directory::{BatchEntry, Directory, StoredDirectories};
+use crate::directory::{ActiveDirectory, BatchEntry, Directory, StoredDirectories};
 use crate::error::LogError;
 use crate::open::Options;
 use crate::record::{
@@ -51,7 +51,7 @@ struct Segment {
     number: u64,
     /// When it was begun, in nanoseconds since the Unix epoch.
     begun: i64,
-    directory: Directory,
+    directory: ActiveDirectory,
     /// Set until the segment's first block is cut, if it follows another one of this term.
     finished: Option<Arc<Directory>>,
 }
@@ -81,7 +81,7 @@ impl Appender {
         progress: Arc<Progress>,
         stored: StoredDirectories,
     ) -> Self {
-        let directory = Directory::new(start.block);
+        let directory = ActiveDirectory::new(start.segment, Directory::new(start.block));
         Self {
             options,
             progress,
@@ -117,7 +117,7 @@ impl Appender {
         records.count += 1;
         self.block.events += u64::from(count);
         let entry = BatchEntry { first_sequence, count, digest, position };
-        self.segment.directory.batch(source, schema, entry);
+        self.segment.directory.lock().directory.batch(source, schema, entry);
         position
     }
 
@@ -133,7 +133,7 @@ impl Appender {
         let source = self.announce_source(source);
         push_refused(&mut self.block.records.head, source, &range, code, &digest, message);
         self.block.records.count += 1;
-        self.segment.directory.refused(source, range, code, digest);
+        self.segment.directory.lock().directory.refused(source, range, code, digest);
     }
 
     /// Adds the fact that the device dropped these sequences.
@@ -141,7 +141,13 @@ impl Appender {
         let source = self.announce_source(source);
         push_dropped(&mut self.block.records.head, source, &range);
         self.block.records.count += 1;
-        self.segment.directory.dropped(source, range);
+        self.segment.directory.lock().directory.dropped(source, range);
+    }
+
+    /// What is known of the segment that is being written, for readers: see [`LogReader::with_active`](crate::LogReader::with_active).
+    #[must_use]
+    pub fn active(&self) -> ActiveDirectory {
+        self.segment.directory.clone()
     }
 
     /// Whether the block being built has reached [`Options::block_bytes`](crate::Options::block_bytes).
@@ -185,7 +191,11 @@ impl Appender {
     /// that the one before it reached the disk.
     pub fn finish(&mut self, received: i64) -> RawBlock {
         self.received = self.received.max(received);
-        self.segment.directory.end_block(self.received);
+        let is_many = {
+            let directory = &mut self.segment.directory.lock().directory;
+            directory.end_block(self.received);
+            directory.is_full()
+        };
         let next = OpenBlock {
             number: self.block.number + 1,
             first_position: self.position(),
@@ -202,8 +212,7 @@ impl Appender {
             finished: self.segment.finished.take(),
         };
         let age = i128::from(self.received) - i128::from(self.segment.begun);
-        let is_full = self.progress.full_segment.load(Ordering::Acquire) == self.segment.number
-            || self.segment.directory.is_full();
+        let is_full = self.progress.full_segment.load(Ordering::Acquire) == self.segment.number || is_many;
         if is_full || age >= self.options.segment_age.as_nanos() as i128 {
             self.roll();
         }
@@ -212,18 +221,13 @@ impl Appender {
 
     /// The next block goes to a new segment.
     fn roll(&mut self) {
-        let next = Segment {
-            number: self.segment.number + 1,
-            begun: self.received,
-            directory: Directory::new(self.block.number),
-            finished: None,
-        };
-        let old = std::mem::replace(&mut self.segment, next);
-        let directory = old.directory.finish();
+        let (old, number) = (self.segment.number, self.segment.number + 1);
+        let directory = self.segment.directory.replace(number, Directory::new(self.block.number)).finish();
+        (self.segment.number, self.segment.begun) = (number, self.received);
         self.segment.finished = Some(Arc::clone(&directory));
         // Here as well as in lookups: a log in which nothing comes twice has none.
         self.let_go_of_written();
-        self.finishing.push_back((old.number, directory));
+        self.finishing.push_back((old, directory));
     }
 
     /// Has the directories that are on disk by now looked up there.
@@ -241,7 +245,7 @@ impl Appender {
         epoch: &Epoch,
         first_sequence: u64,
     ) -> Result<Option<BatchEntry>, LogError> {
-        if let Some(entry) = self.segment.directory.find(device, epoch, first_sequence) {
+        if let Some(entry) = self.segment.directory.lock().directory.find(device, epoch, first_sequence) {
             return Ok(Some(entry));
         }
         self.let_go_of_written();
@@ -275,7 +279,7 @@ impl Appender {
     }
 
     fn announce_source(&mut self, source: &Arc<Source>) -> u32 {
-        let numbered = self.segment.directory.source(source);
+        let numbered = self.segment.directory.lock().directory.source(source);
         if numbered.new {
             push_source(&mut self.block.records.head, numbered.id, source);
             self.block.records.count += 1;
@@ -284,7 +288,7 @@ impl Appender {
     }
 
     fn announce_schema(&mut self, schema: &Arc<Schema>) -> u32 {
-        let numbered = self.segment.directory.schema(schema);
+        let numbered = self.segment.directory.lock().directory.schema(schema);
         if numbered.new {
             push_schema(&mut self.block.records.head, numbered.id, schema);
             self.block.records.count += 1;

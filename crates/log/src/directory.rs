@@ -3,6 +3,7 @@
 //! The directory of the segment being written lives in memory; that of a finished one lies beside it in a `.dir`
 //! file, which is derived from the segment and built again when it is missing or damaged.
 
+mod active;
 mod file;
 mod sealed_ranges;
 mod stored;
@@ -17,6 +18,7 @@ use icecore_wire::{DeviceName, Digest, Epoch, Schema, SchemaId};
 
 use crate::record::{Record, Source};
 
+pub use active::ActiveDirectory;
 pub(crate) use file::{DirectoryFile, Extent};
 pub(crate) use sealed_ranges::SealedRanges;
 pub(crate) use stored::StoredDirectories;

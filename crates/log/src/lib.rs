@@ -35,7 +35,7 @@ mod watermark;
 pub use appender::{Appender, NewBatch};
 pub use block::{EncodedBlock, Encoder, RawBlock};
 pub use committer::{Committed, Committer, FinishedDirectory, LogPoint};
-pub use directory::BatchEntry;
+pub use directory::{ActiveDirectory, BatchEntry};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::{CommitError, Damage, LogError};
 pub use manifest::{Child, Lost, Manifest, SealSource};

@@ -20,7 +20,7 @@ use std::time::Duration;
 use icecore_wire::{DeviceName, Schema};
 
 use crate::block::BlockReader;
-use crate::directory::DirectoryFile;
+use crate::directory::{ActiveDirectory, DirectoryFile};
 use crate::disk::Disk;
 use crate::error::{Damage, LogError};
 use crate::manifest::{self, Child, CurrentSegment, History, Manifest, SealedPart};
@@ -121,6 +121,8 @@ pub struct LogReader {
     segments: Segments,
     /// Where the view ends.
     end: Point,
+    /// Of the writer, where that is in this process.
+    active: Option<ActiveDirectory>,
 }
 
 /// A place between two blocks of the log.
@@ -178,7 +180,7 @@ impl LogReader {
         if let Some(sealed) = segments.sealed.last().map(|part| Point::of_part(part).end) {
             end = if sealed.block > end.block { sealed } else { end };
         }
-        Ok(Self { store: SealedStore::local(disk, layout), segments, end })
+        Ok(Self { store: SealedStore::local(disk, layout), segments, end, active: None })
     }
 
     /// Reads sealed segments that have no local file from where `elsewhere` says.
@@ -191,6 +193,12 @@ impl LogReader {
     #[must_use]
     pub fn with_footers(self, footers: Arc<Footers>) -> Self {
         Self { store: self.store.with_footers(footers), ..self }
+    }
+
+    /// Of the segment that is being written, reads only what is needed, by what its writer knows of it.
+    #[must_use]
+    pub fn with_active(self, active: ActiveDirectory) -> Self {
+        Self { active: Some(active), ..self }
     }
 
     /// The manifests of this view that can be read, oldest first.

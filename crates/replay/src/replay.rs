@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use icecore_log::sealed::Footers;
-use icecore_log::{Fact, LogError, LogReader, OnAbsent, OnDamage, RealDisk, Scan};
+use icecore_log::{ActiveDirectory, Fact, LogError, LogReader, OnAbsent, OnDamage, RealDisk, Scan};
 use icecore_schema::{Declared, Evolution};
 use icecore_state::Ledger;
 use icecore_tier::elsewhere::Elsewhere;
@@ -73,6 +73,12 @@ impl Replay {
     #[must_use]
     pub fn with_footers(self, footers: Arc<Footers>) -> Self {
         Self { reader: self.reader.with_footers(footers), ..self }
+    }
+
+    /// Of the segment that is being written, reads only what is needed, by what its writer in this process knows of it.
+    #[must_use]
+    pub fn with_active(self, active: ActiveDirectory) -> Self {
+        Self { reader: self.reader.with_active(active), ..self }
     }
 
     /// Reads events of older versions as the newest that `declared` knows, by its upcasts. Without it they read as the newest

@@ -1,26 +1,20 @@
 //! Sealed events as Arrow record batches: how many a second of one core, how soon the first, and in how much memory.
 //!
-//! `cargo run --release -p icecore-benches --bin columns -- [EVENTS [DIRECTORY]]`: three numeric fields, a hundred devices, batches of a
-//! hundred. The log is made in a temporary directory (in DIRECTORY, or that of the system), which goes in the end.
+//! `cargo run --release -p icecore-benches --bin columns -- [EVENTS [DIRECTORY [STORE]]]`: three numeric fields, a hundred devices, batches of
+//! a hundred. The log is made in a temporary directory (in DIRECTORY, or that of the system), which goes in the end. A STORE that is named,
+//! such as `s3://bucket/prefix`, gets a copy of it and is asked for ten minutes of one device; `STORE_ENDPOINT` and so on are its options.
+
+mod cold;
 
 use std::fs;
-use std::ops::ControlFlow::Continue;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use icecore_benches::{batch, schema};
-use icecore_log::{Encoder, HotLog, NewBatch, Options, RealDisk, SealPlan, Source};
+use icecore_benches::sealed_log;
 use icecore_replay::{Cursor, Order, Query, Replay, TableFile, TableScan};
-use icecore_wire::{Digest, EncodeOptions, Epoch};
 use rustix::time::{ClockId, clock_gettime};
-
-const DEVICES: u64 = 100;
-const ROWS: u64 = 100;
-/// Batches in a block, and events between two seals: what a server seals in a few minutes.
-const BLOCK: u64 = 50;
-const SEAL: u64 = 4_000_000;
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -30,7 +24,7 @@ fn main() -> anyhow::Result<()> {
         Some(directory) => tempfile::tempdir_in(directory)?,
         None => tempfile::tempdir()?,
     };
-    write_log(directory.path(), events)?;
+    sealed_log::write(directory.path(), events)?;
     let replay = Replay::open(directory.path())?;
     let sealed = replay.reader().sealed_to();
     let bytes: u64 = replay.reader().sealed().map(|(_, child)| child.bytes).sum();
@@ -42,7 +36,8 @@ fn main() -> anyhow::Result<()> {
     measure("three fields and event time", &replay, &[&fields[..], &["event_time".to_owned()]].concat())?;
     measure("all columns", &replay, &all)?;
     first_batch(directory.path())?;
-    parquet(&replay)
+    parquet(&replay)?;
+    arguments.next().map_or(Ok(()), |store| cold::measure(directory.path(), &store))
 }
 
 fn stored() -> Query {
@@ -98,37 +93,6 @@ fn parquet(replay: &Replay) -> anyhow::Result<()> {
     file.finish()?;
     let rate = rows as f64 / began.elapsed().as_secs_f64() / 1e6;
     println!("as Parquet: {rate:.2} M events/s, peak memory {} MiB", peak()?);
-    Ok(())
-}
-
-/// Devices send batches in turn.
-fn write_log(data: &Path, events: u64) -> anyhow::Result<()> {
-    let options = Options { segment_bytes: 8 << 20, ..Options::default() };
-    let (mut appender, mut committer, _) = HotLog::open(Arc::new(RealDisk), data, options, 0, &mut |_| {})?;
-    let source = |number| -> anyhow::Result<_> {
-        let device = format!("bench/{number:03}").parse()?;
-        Ok(Arc::new(Source { device, epoch: Epoch::from_bytes([1; 16]), number: 0 }))
-    };
-    let sources = (0..DEVICES).map(source).collect::<anyhow::Result<Vec<_>>>()?;
-    let (schema, mut encoder) = (schema(), Encoder::new());
-    let (sealer, class): (_, Arc<str>) = (committer.sealer(), "default".into());
-    for number in 0..events / ROWS {
-        let first_sequence = number / DEVICES * ROWS;
-        let payload = batch(first_sequence, ROWS as usize, EncodeOptions::PLAIN);
-        let digest = Digest::of(&payload);
-        let batch = NewBatch { payload, first_sequence, count: ROWS as u32, digest, compressed: false };
-        appender.batch(&sources[(number % DEVICES) as usize], &schema, batch);
-        let is_last = number + 1 == events / ROWS;
-        if number % BLOCK == BLOCK - 1 || is_last {
-            committer.commit(&mut encoder.encode(appender.finish(number as i64), 1))?;
-        }
-        if number * ROWS % SEAL == SEAL - ROWS || is_last {
-            let classify = |_: &_, _: &_, _| Arc::clone(&class);
-            let plan =
-                SealPlan { hot_bytes: u64::MAX, classify: &classify, pace: &mut |_| Continue(()), now: 1 };
-            sealer.seal(plan)?;
-        }
-    }
     Ok(())
 }
 

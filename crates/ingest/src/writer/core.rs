@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use icecore_log::{
-    Appender, Committed, Committer, Disk, Fact, HotLog, LogError, NewBatch, Options, RawBlock, Recovery,
-    Source,
+    ActiveDirectory, Appender, Committed, Committer, Disk, Fact, HotLog, LogError, NewBatch, Options,
+    RawBlock, Recovery, Source,
 };
 use icecore_schema::{Declared, Misfit};
 use icecore_state::{EpochLedger, Ledger, Verdict};
@@ -187,6 +187,12 @@ impl Core {
     #[must_use]
     pub fn blocks_in_flight(&self) -> usize {
         self.in_flight.len()
+    }
+
+    /// What is known of the segment that is being written.
+    #[must_use]
+    pub fn active(&self) -> ActiveDirectory {
+        self.appender.active()
     }
 
     /// The first position that is not durable.

@@ -273,10 +273,16 @@ impl<'a> Records<'a> {
             }
             Err(error) => return Err(error),
         };
-        let wanted = self.scan.devices.as_ref().zip(whole);
-        let blocks = wanted.and_then(|(wanted, directory)| directory.blocks_of(wanted));
-        let known = directory.and_then(|directory| directory.announced());
+        let wanted = self.scan.devices.as_ref();
+        let (known, blocks) = match (&directory, &self.reader.active) {
+            (None, Some(active)) => active.of(header.number, wanted.map(|wanted| &**wanted)).unzip(),
+            _ => {
+                let of = |directory: &DirectoryFile| wanted.and_then(|wanted| directory.blocks_of(wanted));
+                (directory.as_ref().and_then(DirectoryFile::announced), whole.map(of))
+            }
+        };
         let (complete, announced) = (known.is_some(), known.unwrap_or_default());
+        let blocks = blocks.flatten();
         let segment = HotSegment { index, walk, announced, complete, blocks, block: None };
         self.current = Some(Current::Hot(Box::new(segment)));
         Ok(true)

@@ -1,6 +1,7 @@
 //! The log from outside: what is written, lost, damaged and read back.
 
 #[cfg(test)]
+mod active;
 mod beside;
 #[cfg(test)]
 mod damage;

@@ -35,6 +35,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use icecore_ingest::{Enrolment, Health, LabelHistory, Registry, Writer};
+use icecore_log::ActiveDirectory;
 use icecore_log::sealed::Footers;
 use icecore_replay::Replay;
 use icecore_schema::Declared;
@@ -76,6 +77,7 @@ pub(super) struct Api {
     running: Instant,
     known: Known,
     footers: Arc<Footers>,
+    active: ActiveDirectory,
     pool: Pool,
     tails: Arc<Semaphore>,
 }
@@ -107,6 +109,7 @@ impl Api {
             running: Instant::now(),
             known: Known::new(writer),
             footers: Arc::new(Footers::new(FOOTERS)),
+            active: writer.active(),
             pool: Pool::default(),
             tails: Arc::new(Semaphore::new(tail::TAILS)),
         })
@@ -119,6 +122,7 @@ impl Api {
         let elsewhere = Elsewhere::new(move || catalog.view(), stores, self.waiting.clone());
         let replay = Replay::open(&self.config.data.dir)?;
         let replay = replay.with_elsewhere(elsewhere).with_footers(Arc::clone(&self.footers));
+        let replay = replay.with_active(self.active.clone());
         Ok(replay.with_schemas(self.declared.clone()))
     }
 
