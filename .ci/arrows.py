@@ -21,6 +21,7 @@ ALLOWED = {
     "server": {"wire", "schema", "log", "state", "tier", "replay", "sql", "ingest", "device"},
     "sim": {"wire", "log", "state", "tier", "replay", "ingest", "device"},
     "load": {"device", "log"},
+    "python": {"replay", "tier", "log", "schema", "wire"},
     "benches": {"wire", "log", "state", "tier", "replay", "ingest", "device"},
 }
 
@@ -33,6 +34,7 @@ FORBIDDEN = {
     "tier": {"quinn", "quinn-proto", "axum"},
     "replay": {"quinn", "quinn-proto", "rustls", "socket2"},
     "sql": {"quinn", "quinn-proto", "socket2"},
+    "python": {"quinn", "quinn-proto", "rustls", "socket2"},
 }
 
 

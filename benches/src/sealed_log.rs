@@ -56,4 +56,3 @@ pub fn write(data: &Path, events: u64) -> anyhow::Result<()> {
     }
     Ok(())
 }
-

@@ -19,7 +19,10 @@ use serde_json::Value;
 
 const QUERIES: [(&str, &str); 3] = [
     ("avg by device", "SELECT device, avg(temperature) FROM machine GROUP BY device"),
-    ("avg by hour", "SELECT date_trunc('hour', event_time) AS hour, avg(temperature) FROM machine GROUP BY hour"),
+    (
+        "avg by hour",
+        "SELECT date_trunc('hour', event_time) AS hour, avg(temperature) FROM machine GROUP BY hour",
+    ),
     (
         "avg by device and hour of one in four",
         "SELECT device || date_trunc('hour', event_time)::text AS at, avg(vibration) FROM machine WHERE temperature >= 43 GROUP BY device, date_trunc('hour', event_time)",
@@ -51,7 +54,12 @@ fn main() -> anyhow::Result<()> {
     let ours = runtime.block_on(icecore(&data))?;
     let theirs = duckdb(&lake)?;
     for (((name, _), ours), theirs) in QUERIES.iter().zip(&ours).zip(&theirs) {
-        ensure!(ours.rows.len() == theirs.rows.len(), "{name}: {} and {} rows", ours.rows.len(), theirs.rows.len());
+        ensure!(
+            ours.rows.len() == theirs.rows.len(),
+            "{name}: {} and {} rows",
+            ours.rows.len(),
+            theirs.rows.len()
+        );
         for (ours, theirs) in ours.rows.iter().zip(&theirs.rows) {
             ensure!((ours.1 - theirs.1).abs() <= 1e-9 * theirs.1.abs(), "{name}: {ours:?} and {theirs:?}");
         }

@@ -24,7 +24,7 @@ impl States {
     /// |---|---|---|
     /// | `device`, `schema`, `version`, `field`, `kind`, `unit` | dictionaries of texts, `UInt32` | which field |
     /// | `events` | `UInt64` | events of the schema |
-    /// | `values`, `not_finite` | `UInt64` | how many have a value, and of these, how many an infinite one or NaN |
+    /// | `count`, `not_finite` | `UInt64` | how many have a value, and of these, how many an infinite one or NaN |
     /// | `last`, `last_text` | `Float64`, `Utf8` | the latest value: as a number if it is one, and exactly |
     /// | `last_time`, `last_epoch`, `last_seq` | `Timestamp(ns, UTC)`, `UInt32`, `UInt64` | which event has it |
     /// | `min`, `max`, `variance` | `Float64` | of a gauge |
@@ -46,7 +46,7 @@ impl States {
             ("kind", names(), false),
             ("unit", names(), true),
             ("events", whole(), false),
-            ("values", whole(), false),
+            ("count", whole(), false),
             ("not_finite", whole(), false),
             ("last", number(), true),
             ("last_text", DataType::Utf8, true),
@@ -105,7 +105,7 @@ struct Rows {
     field: Names,
     kind: Names,
     unit: Names,
-    /// `events`, `values`, `not_finite`.
+    /// `events`, `count`, `not_finite`.
     counts: [UInt64Builder; 3],
     last: Float64Builder,
     last_text: StringBuilder,
@@ -334,7 +334,7 @@ mod tests {
             let column = table.column_by_name(column).unwrap().as_string::<i32>();
             column.is_valid(row).then(|| column.value(row).to_owned())
         };
-        assert_eq!((count("events", 0), count("values", 0)), (Some(3), Some(2)));
+        assert_eq!((count("events", 0), count("count", 0)), (Some(3), Some(2)));
         assert_eq!(number(&table, "last", 0), Some(4.5));
         assert_eq!(text("last_text", 0), Some("4.5".to_owned()));
         let times = table.column_by_name("last_time").unwrap().as_primitive::<TimestampNanosecondType>();
