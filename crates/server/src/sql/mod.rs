@@ -72,7 +72,7 @@ impl Engine {
         }
         drop(answer.rows);
         let coverage = answer.covered.coverage().await.map_err(explain)?;
-        let destination = output.finish()?.into_inner().map_err(|error| error.into_error())?;
+        let destination = output.finish()?.into_inner().map_err(std::io::IntoInnerError::into_error)?;
         destination.keep()?;
         Ok(coverage)
     }

@@ -101,11 +101,10 @@ fn split(text: &str) -> Option<(&str, &str)> {
         match (quote, character) {
             _ if in_comment => in_comment = character != '\n',
             (Some(open), character) if open == character => quote = None,
-            (Some(_), _) => {}
             (None, '\'' | '"') => quote = Some(character),
             (None, '-') if before == '-' => in_comment = true,
             (None, ';') => return Some((&text[..at], &text[at + 1..])),
-            (None, _) => {}
+            _ => {}
         }
         before = character;
     }

@@ -59,7 +59,7 @@ fn states_are_told_as_of_an_instant() {
     let log = station();
     let state = |arguments: &str| {
         log.csv(&format!(
-            "SELECT device, last, last_time, \"values\", max FROM state_at({arguments}) \
+            "SELECT device, last, last_time, count, max FROM state_at({arguments}) \
              WHERE schema = 'Weather' AND field = 'Temp' AND device = 'yard'"
         ))
     };
