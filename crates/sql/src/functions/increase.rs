@@ -213,8 +213,7 @@ impl SumRises {
                 }
             });
         }
-        let input =
-            LogicalPlanBuilder::from(Arc::unwrap_or_clone(aggregate.input)).window(windows)?.build()?;
+        let input = LogicalPlanBuilder::window_plan(Arc::unwrap_or_clone(aggregate.input), windows)?;
         let aggregate = Aggregate::try_new(Arc::new(input), aggregate.group_expr, sums)?;
         Ok(Transformed::yes(LogicalPlan::Aggregate(aggregate)))
     }
@@ -313,6 +312,18 @@ mod tests {
             rows(&context, sql).await.unwrap(),
             ["00:00:00Z 0.0", "01:00:00Z 3.0", "02:00:00Z -", "03:00:00Z 7.0", "04:00:00Z 2.0"]
         );
+    }
+
+    #[tokio::test]
+    async fn what_happened_at_one_time_comes_in_a_further_order() {
+        let context = session();
+        table(
+            &context,
+            "counters",
+            &[("a", "00:00:00", Some(9.0)), ("a", "00:00:00", Some(3.0)), ("a", "00:00:00", Some(5.0))],
+        );
+        let sql = "SELECT increase(value ORDER BY event_time, value), increase(value ORDER BY event_time, value DESC) FROM counters";
+        assert_eq!(rows(&context, sql).await.unwrap(), ["6.0 8.0"]);
     }
 
     #[tokio::test]

@@ -112,6 +112,18 @@ async fn a_counters_increase_goes_with_gaps() {
 }
 
 #[tokio::test]
+async fn an_empty_bucket_has_no_count_until_it_is_called_nothing() {
+    let context = session();
+    table(&context, "t", &EVENTS);
+    let sql = "SELECT time_bucket_gapfill('1 hour', event_time) AS hour, count(*) IS NULL, coalesce(count(*), 0) FROM t
+        WHERE device = 'a' AND event_time < '2013-01-31T04:00:00Z' GROUP BY hour ORDER BY hour";
+    assert_eq!(
+        rows(&context, sql).await.unwrap(),
+        ["01:00:00Z false 2", "02:00:00Z true 0", "03:00:00Z false 1"]
+    );
+}
+
+#[tokio::test]
 async fn where_nothing_can_be_filled_it_is_said() {
     let context = session();
     table(&context, "t", &EVENTS);
