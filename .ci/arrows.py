@@ -21,8 +21,8 @@ ALLOWED = {
     "server": {"wire", "schema", "log", "state", "tier", "replay", "sql", "ingest", "device"},
     "sim": {"wire", "log", "state", "tier", "replay", "ingest", "device"},
     "load": {"device", "log"},
+    "benches": {"wire", "log", "state", "tier", "replay", "sql", "ingest", "device"},
     "python": {"replay", "tier", "log", "schema", "wire"},
-    "benches": {"wire", "log", "state", "tier", "replay", "ingest", "device"},
 }
 
 # Package -> outside crates that would break its one responsibility.

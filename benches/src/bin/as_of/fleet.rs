@@ -276,7 +276,7 @@ impl Made {
         let cache = Cache::open(&self.directory.join("cache"), 4 << 30)?;
         let (catalog, waiting) = (Arc::clone(&self.catalog), Waiting::new(Some(Arc::new(cache)))?);
         let elsewhere = Elsewhere::new(move || catalog.view(), [self.store()?], waiting);
-        Ok(Replay::open(&self.data())?.with_elsewhere(elsewhere))
+        Ok(Replay::open(&self.data())?.with_elsewhere(elsewhere).with_active(self.appender.active()))
     }
 
     pub(crate) fn question(&self, number: u64) -> Question {

@@ -54,7 +54,7 @@ fn query(replay: &Replay) -> anyhow::Result<Query> {
     let end = times.map(|times| *times.end()).max().context("something is sealed")?;
     let from = end / 2;
     Ok(Query {
-        only: Some(sealed_log::device(sealed_log::DEVICES / 2)?),
+        only: Some([sealed_log::device(sealed_log::DEVICES / 2)?].into()),
         times: EventTimes { from: Some(from), to: Some(from + MINUTES * 60 * 1_000_000_000) },
         order: icecore_replay::Order::Stored,
         ..Query::default()

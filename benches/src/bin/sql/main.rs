@@ -21,7 +21,7 @@ const QUERIES: [(&str, &str); 3] = [
     ("avg by device", "SELECT device, avg(temperature) FROM machine GROUP BY device"),
     (
         "avg by hour",
-        "SELECT date_trunc('hour', event_time) AS hour, avg(temperature) FROM machine GROUP BY hour",
+        "SELECT time_bucket(INTERVAL '1 hour', event_time) AS hour, avg(temperature) FROM machine GROUP BY hour",
     ),
     (
         "avg by device and hour of one in four",

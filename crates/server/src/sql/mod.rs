@@ -58,7 +58,7 @@ impl Engine {
             Ok(Opened { replay: Arc::new(replay), labels: data.as_deref().map(labels).transpose()? })
         };
         let runtime =
-            runtime::Builder::new_current_thread().enable_all().build().context("cannot start threads")?;
+            runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
         Ok(Self { runtime, database: Database::new(open, settings)?, format: format(args.format) })
     }
 
