@@ -298,7 +298,8 @@ fn icecore_binary() -> Result<PathBuf> {
                 build.env_remove(variable);
             }
         }
-        build.args(["build", "--quiet", "--package", "icecore-server", "--bin", "icecore"]);
+        // Of the whole workspace, so that its dependencies have the features that the tests are built with: they are not built again.
+        build.args(["build", "--quiet", "--workspace", "--bin", "icecore"]);
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }

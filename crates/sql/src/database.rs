@@ -12,7 +12,7 @@ use datafusion::common::ParamValues;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
-use datafusion::logical_expr::{LogicalPlan, TableType};
+use datafusion::logical_expr::{LogicalPlan, ScalarUDF, TableType};
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use icecore_log::OnDamage;
@@ -127,7 +127,27 @@ impl Database {
         Ok(Self { open: Arc::new(open), context, settings })
     }
 
-    /// Understands a statement, without reading events. Parameters are written `$1` or `$name`.
+    /// The same log, read otherwise where it is damaged. Memory is shared with this one.
+    #[must_use]
+    pub fn reading(&self, on_damage: OnDamage) -> Self {
+        let settings = Settings { on_damage, ..self.settings.clone() };
+        Self { open: Arc::clone(&self.open), context: self.context.clone(), settings }
+    }
+
+    /// The functions of values, sorted, each with the section of the engine's manual that it is in.
+    pub(crate) fn functions(&self) -> Vec<(String, &'static str)> {
+        let state = self.context.state();
+        let section = |function: &ScalarUDF| {
+            function.documentation().map_or("Other Functions", |manual| manual.doc_section.label)
+        };
+        let functions = state.scalar_functions().iter();
+        let mut functions: Vec<_> =
+            functions.map(|(name, function)| (name.clone(), section(function))).collect();
+        functions.sort_unstable();
+        functions
+    }
+
+    /// Understands a statement, without reading events. Parameters are written `$1` or `$name`, or `?`.
     ///
     /// # Errors
     /// When it is no SQL, asks for what there is not, or would change something; or when the log cannot be opened.
@@ -201,6 +221,15 @@ impl Prepared {
     #[must_use]
     pub fn schema(&self) -> SchemaRef {
         Arc::clone(self.plan.schema().inner())
+    }
+
+    /// The columns as they are answered: what the engine makes of a statement can have nulls where the statement has none. All parameters
+    /// need their values.
+    ///
+    /// # Errors
+    /// When nothing that can be carried out is made of it.
+    pub fn answered_schema(&self) -> Result<SchemaRef, SqlError> {
+        Ok(Arc::clone(self.state.optimize(&self.plan)?.schema().inner()))
     }
 
     /// The parameters by name, `$1` and so on, and their types, as far as these follow from the statement.

@@ -30,6 +30,7 @@
 //! - `codes`: grouping by devices, quickly
 //! - `functions`: functions for time series
 //! - `output`: rows as text
+//! - [`flight`]: statements over the network
 
 mod catalog;
 mod codes;
@@ -37,6 +38,7 @@ mod covered;
 mod database;
 mod error;
 mod events;
+pub mod flight;
 mod functions;
 mod instants;
 mod known;

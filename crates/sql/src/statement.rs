@@ -1,8 +1,11 @@
 //! Statements: one at a time, and only such as read.
 
+use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::Statement as Sql;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use crate::SqlError;
 
@@ -11,14 +14,27 @@ use crate::SqlError;
 /// # Errors
 /// When it is no SQL, several statements, or one that does not only read.
 pub(crate) fn parse(text: &str) -> Result<Statement, SqlError> {
-    let mut statements =
-        DFParserBuilder::new(text).with_dialect(&GenericDialect {}).build()?.parse_statements()?;
+    let dialect = GenericDialect {};
+    let tokens = Tokenizer::new(&dialect, text).tokenize_with_location();
+    let mut tokens = tokens.map_err(|error| DataFusionError::from(ParserError::from(error)))?;
+    number(&mut tokens);
+    let mut statements = DFParserBuilder::new(tokens).with_dialect(&dialect).build()?.parse_statements()?;
     let first = statements.pop_front().ok_or_else(|| SqlError::statement("there is no statement"))?;
     if !statements.is_empty() {
         return Err(SqlError::statement("there are several statements; ask one at a time"));
     }
     check(&first)?;
     Ok(first)
+}
+
+/// Writes `$1`, `$2` and so on for the parameters that are written `?`, as JDBC has them.
+fn number(tokens: &mut [TokenWithSpan]) {
+    let is_unnamed =
+        |token: &&mut TokenWithSpan| matches!(&token.token, Token::Placeholder(name) if name == "?");
+    let unnamed = tokens.iter_mut().filter(is_unnamed);
+    for (token, number) in unnamed.zip(1..) {
+        token.token = Token::Placeholder(format!("${number}"));
+    }
 }
 
 fn check(statement: &Statement) -> Result<(), SqlError> {
@@ -75,6 +91,13 @@ mod tests {
             let said = parse(writes).map(|_| ()).expect_err(writes).to_string();
             assert!(said.contains("is refused"), "{writes}: {said}");
         }
+    }
+
+    #[test]
+    fn parameters_without_names_are_numbered() {
+        let parsed = parse("SELECT ? + ? FROM weather WHERE device LIKE 'a?' AND temp > ?").unwrap();
+        let expected = "SELECT $1 + $2 FROM weather WHERE device LIKE 'a?' AND temp > $3";
+        assert_eq!(parsed.to_string(), expected);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use icecore_log::{Disk, LogReader, Options, Reads, RealDisk, Record, Scan};
+use icecore_log::{DeviceFilter, Disk, LogReader, Options, Reads, RealDisk, Record, Scan};
 
 use crate::support::{Log, batch, batches, four_sources, schema};
 
@@ -10,10 +10,7 @@ const ROUNDS: u64 = 25;
 
 /// The records of the device called `even`, or of all, from a position on, and what was read for them.
 fn read(reader: &LogReader, only: bool, from: u64) -> (Vec<Record>, Reads) {
-    let devices: Option<Box<dyn Fn(&_) -> bool>> = match only {
-        true => Some(Box::new(|device: &icecore_wire::DeviceName| device.as_str() == "even")),
-        false => None,
-    };
+    let devices = only.then(|| -> DeviceFilter<'_> { Box::new(|device| device.as_str() == "even") });
     let mut records = reader.scan(Scan { devices, positions: Some(from..u64::MAX), ..Scan::default() });
     let read = records.by_ref().collect::<Result<Vec<_>, _>>().unwrap();
     (read, records.reads())

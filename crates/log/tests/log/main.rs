@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod active;
+#[cfg(test)]
 mod beside;
 #[cfg(test)]
 mod damage;

@@ -174,6 +174,15 @@ mod tests {
             ("[log]\ncompression = 99\n", "ice.toml:2:15: expected a zstd level from -50 to 19, not 99"),
             ("log = 3\n", "ice.toml:1:7: invalid type: integer `3`, expected struct Log"),
             (
+                "[flight]\nlisten = \"4435\"\n",
+                "ice.toml:2:10: expected \"off\", or an address such as \"127.0.0.1:4435\", not \"4435\"",
+            ),
+            (
+                "[flight]\nlisten = \"0.0.0.0:4435\"\n",
+                "ice.toml:2:10: Flight SQL has no tokens yet, and is served on loopback addresses only, not on 0.0.0.0:4435; \
+                 listen on 127.0.0.1:4435",
+            ),
+            (
                 "[store.cold]\nurl = \"file:///a\"\nuri = 1\n",
                 "ice.toml:3:1: unknown key uri in [store.cold]; did you mean url?",
             ),
@@ -196,13 +205,18 @@ mod tests {
 
     #[test]
     fn the_environment_overrides_the_file() {
-        let overrides = [("ICECORE__LISTEN__QUIC", "0.0.0.0:9"), ("ICECORE__LOG__COMPRESSION", "-3")];
+        let overrides = [
+            ("ICECORE__LISTEN__QUIC", "0.0.0.0:9"),
+            ("ICECORE__LOG__COMPRESSION", "-3"),
+            ("ICECORE__FLIGHT__LISTEN", "[::1]:4435"),
+        ];
         let overrides = overrides.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config =
             read("ice.toml", "[listen]\nquic = \"127.0.0.1:1\"\n[log]\ncompression = 5\n", overrides)
                 .unwrap();
         assert_eq!(config.listen.quic.to_string(), "0.0.0.0:9");
         assert_eq!(config.log.compression, -3);
+        assert_eq!(config.flight.listen.unwrap().to_string(), "[::1]:4435");
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub(crate) const COMMENTED: &str = include_str!("../../../../config/icecore.toml
 /// The retention policies that it writes beside, and those that apply before any were applied: everything is kept.
 pub(crate) const RETENTION: &str = include_str!("../../../../config/retention.toml");
 
+/// What is written where nothing listens.
+pub(crate) const OFF: &str = "off";
+
 /// Begins the name of an environment variable that overrides a key: `ICECORE__LISTEN__QUIC`.
 const ENVIRONMENT_PREFIX: &str = "ICECORE__";
 
@@ -30,6 +33,7 @@ const ENVIRONMENT_PREFIX: &str = "ICECORE__";
 #[serde(default)]
 pub(crate) struct Config {
     pub(crate) listen: Listen,
+    pub(crate) flight: Flight,
     pub(crate) data: Data,
     pub(crate) tls: Tls,
     pub(crate) log: Log,
@@ -47,6 +51,16 @@ pub(crate) struct Config {
 pub(crate) struct Listen {
     pub(crate) quic: SocketAddr,
     pub(crate) http: SocketAddr,
+}
+
+/// Flight SQL.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Flight {
+    #[serde(deserialize_with = "address_or_off", serialize_with = "address_as_text")]
+    pub(crate) listen: Option<SocketAddr>,
+    #[serde(deserialize_with = "size", serialize_with = "as_bytes")]
+    pub(crate) memory: ByteSize,
 }
 
 /// Where data lives.
@@ -131,6 +145,12 @@ impl Default for Listen {
     fn default() -> Self {
         let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Self { quic: loopback(4433), http: loopback(4434) }
+    }
+}
+
+impl Default for Flight {
+    fn default() -> Self {
+        Self { listen: None, memory: ByteSize::mib(512) }
     }
 }
 
@@ -221,6 +241,32 @@ fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error
 /// Exactly: the text of a [`ByteSize`] is rounded.
 fn as_bytes<S: Serializer>(size: &ByteSize, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(size.as_u64())
+}
+
+/// A loopback address, for there are no tokens yet, or nothing.
+fn address_or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text == OFF {
+        return Ok(None);
+    }
+    let expected = |_| {
+        de::Error::custom(format!("expected {OFF:?}, or an address such as \"127.0.0.1:4435\", not {text:?}"))
+    };
+    let address: SocketAddr = text.parse().map_err(expected)?;
+    match address.ip().is_loopback() {
+        true => Ok(Some(address)),
+        false => Err(de::Error::custom(format!(
+            "Flight SQL has no tokens yet, and is served on loopback addresses only, not on {address}; listen on 127.0.0.1:{}",
+            address.port()
+        ))),
+    }
+}
+
+fn address_as_text<S: Serializer>(address: &Option<SocketAddr>, serializer: S) -> Result<S::Ok, S::Error> {
+    match address {
+        Some(address) => serializer.collect_str(address),
+        None => serializer.serialize_str(OFF),
+    }
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

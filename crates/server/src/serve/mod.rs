@@ -1,14 +1,17 @@
 //! `icecore serve`: the crates put together into a running server.
 //!
-//! QUIC runs on a runtime of one thread, this one; the log's writer has threads of its own; HTTP has a thread and a
-//! runtime of its own, so that a scrape never takes a turn of ingestion's.
+//! QUIC runs on a runtime of one thread, this one; the log's writer has threads of its own; HTTP and Flight SQL have a thread
+//! and a runtime each, so that a scrape never takes a turn of ingestion's.
 
 mod api;
 mod background;
 mod classes;
+#[cfg_attr(not(feature = "sql"), path = "without_sql.rs")]
+mod flight;
 mod http;
 mod rolling;
 mod sealing;
+mod stored;
 mod tiering;
 
 use std::convert::Infallible;
@@ -32,16 +35,18 @@ use tracing::{error, info, warn};
 
 use crate::certificates::Authority;
 use crate::cli::ServeArgs;
-use crate::config::{Config, Limits, SchemaMode, Snapshot, Tls};
+use crate::config::{Config, Limits, OFF, SchemaMode, Snapshot, Tls};
 use crate::decisions::{self, Occasion};
 use crate::saved::SavedState;
 use crate::tiers::InForce;
 use crate::{identities, saved, stores};
 use api::Api;
 use classes::Classes;
+use flight::Flight;
 use http::Stage;
 use rolling::Rolling;
 use sealing::SealThread;
+use stored::Stored;
 use tiering::Tiering;
 
 /// How long a stopping server waits for devices to take their last acks.
@@ -60,7 +65,10 @@ pub(crate) fn run(args: &ServeArgs, config: &Config) -> anyhow::Result<()> {
         Writer::start(&config.data.dir, writer_options(args, config)?).map_err(with_way_out)?;
     tell_recovery(writer.recovery());
     let tiers = Tiers::start(config, &registry, &writer)?;
-    let api = tiers.api(config, &writer)?;
+    let stored = Arc::new(Stored::new(config, Arc::clone(&tiers.catalog), &writer)?);
+    let api = tiers.api(config, &stored, &writer);
+    let (stage, stages) = watch::channel(Stage::Ready);
+    let flight = tiers.flight(config, &stored, stages.clone())?;
     let sealing = SealThread::start(writer.sealer(), Arc::clone(&tiers.classes), config.seal.clone())?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -69,11 +77,11 @@ pub(crate) fn run(args: &ServeArgs, config: &Config) -> anyhow::Result<()> {
         let mut signals = Signals::catch()?;
         let mut hangup = signal(SignalKind::hangup()).context("cannot catch signals")?;
         let ingest = Ingest::start(&ingest_options(config)?, Arc::clone(&registry), handle)?;
-        let (stage, stages) = watch::channel(Stage::Ready);
         let http = http::start(config.listen.http, api, metrics, writer.health(), stages)?;
         info!(
             quic = %ingest.local_addr(),
             http = %http,
+            flight = %flight.as_ref().map_or_else(|| OFF.to_owned(), |flight| flight.address().to_string()),
             data = %config.data.dir.display(),
             position = writer.durable_position(),
             "ready"
@@ -99,6 +107,11 @@ pub(crate) fn run(args: &ServeArgs, config: &Config) -> anyhow::Result<()> {
         }
     });
     sealing.stop();
+    // Flight SQL hears of it in any case.
+    drop(stage);
+    if let Some(flight) = flight {
+        flight.stop();
+    }
     // Whatever still waits for a disk must not keep the process from ending.
     runtime.shutdown_background();
     stopped
@@ -140,12 +153,21 @@ impl Tiers {
     }
 
     /// What programs read over HTTP, where only this machine reaches it: there are no tokens yet.
-    fn api(&self, config: &Config, writer: &Writer) -> anyhow::Result<Option<Arc<Api>>> {
-        if !config.listen.http.ip().is_loopback() {
-            return Ok(None);
-        }
+    fn api(&self, config: &Config, stored: &Arc<Stored>, writer: &Writer) -> Option<Arc<Api>> {
         let (registry, catalog) = (Arc::clone(&self.registry), Arc::clone(&self.catalog));
-        Ok(Some(Arc::new(Api::new(config, registry, catalog, writer)?)))
+        let is_loopback = config.listen.http.ip().is_loopback();
+        is_loopback.then(|| Arc::new(Api::new(config, Arc::clone(stored), registry, catalog, writer)))
+    }
+
+    /// Serves SQL, where the configuration says so.
+    fn flight(
+        &self,
+        config: &Config,
+        stored: &Arc<Stored>,
+        stage: watch::Receiver<Stage>,
+    ) -> anyhow::Result<Option<Flight>> {
+        let Some(address) = config.flight.listen else { return Ok(None) };
+        Flight::start(address, config, Arc::clone(stored), Arc::clone(&self.registry), stage).map(Some)
     }
 
     /// Takes the policy file up again whenever the process is told to hang up.

@@ -162,6 +162,8 @@ impl Site {
 pub(crate) struct Server {
     pub(crate) quic: SocketAddr,
     pub(crate) http: SocketAddr,
+    /// Where Flight SQL is, if it is configured.
+    pub(crate) flight: Option<SocketAddr>,
     child: Child,
     log: mpsc::Receiver<String>,
     /// What it has said so far.
@@ -175,7 +177,8 @@ impl Server {
         let (lines, log) = mpsc::channel();
         thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut server = Self { quic: nowhere, http: nowhere, child, log, said: RefCell::default() };
+        let mut server =
+            Self { quic: nowhere, http: nowhere, flight: None, child, log, said: RefCell::default() };
         server.wait_until_ready()?;
         Ok(server)
     }
@@ -192,6 +195,7 @@ impl Server {
             if line["message"] == "ready" {
                 let address = |key: &str| line[key].as_str().unwrap().parse().unwrap();
                 (self.quic, self.http) = (address("quic"), address("http"));
+                self.flight = line["flight"].as_str().and_then(|address| address.parse().ok());
                 return Ok(());
             }
         }

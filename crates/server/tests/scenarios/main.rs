@@ -24,6 +24,7 @@ mod disk_full;
 mod enrolment;
 mod fixtures;
 mod fleet;
+mod flight;
 mod held;
 mod interrupted_send;
 mod lost_machine;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "fixtures of tests fail by panicking, like tests")]
 
 mod answers;
+mod flight;
 mod log;
 mod names;
 mod plans;

@@ -27,7 +27,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Context;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, Uri, header};
@@ -35,21 +34,14 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use icecore_ingest::{Enrolment, Health, LabelHistory, Registry, Writer};
-use icecore_log::ActiveDirectory;
-use icecore_log::sealed::Footers;
 use icecore_replay::Replay;
-use icecore_schema::Declared;
-use icecore_tier::cache::Cache;
 use icecore_tier::catalog::Catalog;
-use icecore_tier::elsewhere::Elsewhere;
-use icecore_tier::store::Waiting;
 use icecore_wire::DeviceName;
 use tokio::sync::{Semaphore, watch};
-use tracing::warn;
 
+use super::stored::Stored;
 use crate::config::Config;
 use crate::instant;
-use crate::stores::{self, Stores};
 use known::Known;
 use parameters::Parameters;
 use pool::Pool;
@@ -60,70 +52,47 @@ pub(super) use pool::READERS;
 /// What is said of the API to programs.
 const DOCUMENT: &str = include_str!("openapi.json");
 
-/// Bytes of footers of sealed segments that are kept, so that looking one device up does not read them each time.
-const FOOTERS: usize = 128 << 20;
-
 /// What the handlers share.
 pub(super) struct Api {
     config: Config,
-    declared: Declared,
+    stored: Arc<Stored>,
     registry: Arc<Registry>,
     catalog: Arc<Catalog>,
-    stores: Stores,
-    waiting: Waiting,
     health: watch::Receiver<Health>,
     /// In nanoseconds since the Unix epoch.
     started: i64,
     running: Instant,
     known: Known,
-    footers: Arc<Footers>,
-    active: ActiveDirectory,
     pool: Pool,
     tails: Arc<Semaphore>,
 }
 
 impl Api {
-    /// Opens what is read; nothing is read yet.
+    /// What is read of `stored`, and known now.
     pub(super) fn new(
         config: &Config,
+        stored: Arc<Stored>,
         registry: Arc<Registry>,
         catalog: Arc<Catalog>,
         writer: &Writer,
-    ) -> anyhow::Result<Self> {
-        let cache = match Cache::open(&config.data.dir.join("cache"), config.tier.cache.as_u64()) {
-            Ok(cache) => Some(Arc::new(cache)),
-            Err(error) => {
-                warn!(%error, "what is read from object storage is not kept");
-                None
-            }
-        };
-        Ok(Self {
+    ) -> Self {
+        Self {
             config: config.clone(),
-            declared: Declared::load(&config.schemas.dir)?,
+            stored,
             registry,
             catalog,
-            stores: stores::open(config)?,
-            waiting: Waiting::new(cache).context("cannot make requests")?,
             health: writer.health(),
             started: instant::now(),
             running: Instant::now(),
             known: Known::new(writer),
-            footers: Arc::new(Footers::new(FOOTERS)),
-            active: writer.active(),
             pool: Pool::default(),
             tails: Arc::new(Semaphore::new(tail::TAILS)),
-        })
+        }
     }
 
     /// Everything that is stored, wherever it is.
     fn replay(&self) -> Result<Replay, Problem> {
-        let catalog = Arc::clone(&self.catalog);
-        let stores = self.stores.values().cloned();
-        let elsewhere = Elsewhere::new(move || catalog.view(), stores, self.waiting.clone());
-        let replay = Replay::open(&self.config.data.dir)?;
-        let replay = replay.with_elsewhere(elsewhere).with_footers(Arc::clone(&self.footers));
-        let replay = replay.with_active(self.active.clone());
-        Ok(replay.with_schemas(self.declared.clone()))
+        Ok(self.stored.replay()?)
     }
 
     /// Whether a device exists: it is enrolled, has labels, or something was received of it.
