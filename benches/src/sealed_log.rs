@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use icecore_log::{Encoder, HotLog, NewBatch, Options, RealDisk, SealPlan, Source};
-use icecore_wire::{DeviceName, Digest, EncodeOptions, Epoch};
+use icecore_wire::{DeviceName, Digest, EncodeOptions, Epoch, encode};
 
-use crate::{batch, schema};
+use crate::{Readings, schema};
 
 /// Devices, `bench/000` and so on.
 pub const DEVICES: u64 = 100;
@@ -38,11 +38,15 @@ pub fn write(data: &Path, events: u64) -> anyhow::Result<()> {
     let (schema, mut encoder) = (schema(), Encoder::new());
     let (sealer, class): (_, Arc<str>) = (committer.sealer(), "default".into());
     for number in 0..events / ROWS {
-        let first_sequence = number / DEVICES * ROWS;
-        let payload = batch(first_sequence, ROWS as usize, EncodeOptions::PLAIN);
+        let (device, first_sequence) = (number % DEVICES, number / DEVICES * ROWS);
+        let at_once = Readings::new(first_sequence, ROWS as usize);
+        // No two devices measure the same.
+        let its_own = Readings::new(first_sequence + device * 7_919, ROWS as usize);
+        let payload =
+            encode(&schema, first_sequence, at_once.times(), &its_own.columns(), EncodeOptions::PLAIN)?;
         let digest = Digest::of(&payload);
         let batch = NewBatch { payload, first_sequence, count: ROWS as u32, digest, compressed: false };
-        appender.batch(&sources[(number % DEVICES) as usize], &schema, batch);
+        appender.batch(&sources[device as usize], &schema, batch);
         let is_last = number + 1 == events / ROWS;
         if number % BLOCK == BLOCK - 1 || is_last {
             committer.commit(&mut encoder.encode(appender.finish(number as i64), 1))?;

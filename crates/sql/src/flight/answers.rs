@@ -296,13 +296,13 @@ impl Running {
         Listed { running: self.clone(), cancelled }
     }
 
+    /// Whether there were any; they are none of the listed from here on, though their answers end a little later.
     fn cancel(&self, id: &[u8]) -> bool {
-        let all = self.all();
-        let meant = all.iter().filter(|(listed, _)| !id.is_empty() && listed == id);
-        meant.map(|(_, cancelled)| cancelled.notify_one()).count() > 0
+        let meant = |(listed, _): &mut Stoppable| !id.is_empty() && listed == id;
+        self.all().extract_if(.., meant).map(|(_, cancelled)| cancelled.notify_one()).count() > 0
     }
 
-    fn all(&self) -> MutexGuard<'_, Vec<(Vec<u8>, Arc<Notify>)>> {
+    fn all(&self) -> MutexGuard<'_, Vec<Stoppable>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
