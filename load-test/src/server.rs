@@ -298,11 +298,12 @@ fn icecore_binary() -> Result<PathBuf> {
                 build.env_remove(variable);
             }
         }
-        // Of the whole workspace, so that its dependencies have the features that the tests are built with: they are not built again.
-        build.args(["build", "--quiet", "--workspace", "--bin", "icecore"]);
-        if !cfg!(debug_assertions) {
-            build.arg("--release");
-        }
+        // As a run of all tests or of this program builds it, so that its dependencies have the same features: they are not built again.
+        build.args(if cfg!(debug_assertions) {
+            &["test", "--quiet", "--no-run", "--workspace", "--test", "scenarios"][..]
+        } else {
+            &["build", "--quiet", "--release", "--workspace", "--bin", "icecore"]
+        });
         build.arg("--target-dir").arg(beside.parent().context("this program is not in a target directory")?);
         run(&mut build)?;
     }

@@ -9,11 +9,12 @@ use std::thread;
 use arrow_schema::{DataType, SchemaRef};
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProviderList};
 use datafusion::common::ParamValues;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::logical_expr::{LogicalPlan, ScalarUDF, TableType};
-use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use icecore_log::OnDamage;
 
@@ -29,13 +30,18 @@ use crate::states::StateAt;
 use crate::system::Computed;
 use crate::view::{Opened, View};
 
+/// Bytes on disk for each byte of memory: what does not fit into memory may take that much, and no more of the disk that the log is on.
+const SPILLED: u64 = 8;
+/// Tables that a statement reads at once, one that is named twice counted twice: each read takes threads and memory of its own.
+const TABLES: usize = 32;
+
 /// Opens a log as it is now.
 type Open = dyn Fn() -> Result<Opened, Box<dyn Error + Send + Sync>> + Send + Sync;
 
 /// What statements may take, and how they read.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Bytes of memory that all statements together may take for sorting, grouping and joining; beyond them, what can be put on disk is.
+    /// Bytes of memory that all statements together may take for sorting, grouping and joining; beyond them, what can be put on disk is, up to eight times as much.
     /// What is read ahead is not in it: some tens of MiB for each scan.
     pub memory: usize,
     /// Where that is put; `None`: the system's directory for temporary files.
@@ -111,7 +117,9 @@ impl Database {
         open: impl Fn() -> Result<Opened, Box<dyn Error + Send + Sync>> + Send + Sync + 'static,
         settings: Settings,
     ) -> Result<Self, SqlError> {
-        let mut runtime = RuntimeEnvBuilder::new().with_memory_limit(settings.memory, 1.0);
+        let mut runtime = RuntimeEnvBuilder::new()
+            .with_memory_limit(settings.memory, 1.0)
+            .with_max_temp_directory_size(SPILLED * settings.memory as u64);
         if let Some(directory) = &settings.spill_directory {
             runtime = runtime.with_temp_file_path(directory);
         }
@@ -258,9 +266,24 @@ impl Prepared {
     /// When it cannot be carried out.
     pub async fn answer(self) -> Result<Answer, SqlError> {
         let physical = self.state.create_physical_plan(&self.plan).await?;
+        let tables = count_tables(&physical)?;
+        if tables > TABLES {
+            let message =
+                format!("the statement reads {tables} tables at once, and {TABLES} may be: ask in several");
+            return Err(SqlError::statement(message));
+        }
         let rows = execute_stream(physical, self.state.task_ctx())?;
         Ok(Answer { schema: rows.schema(), rows, covered: self.covered })
     }
+}
+
+fn count_tables(plan: &Arc<dyn ExecutionPlan>) -> Result<usize, SqlError> {
+    let mut tables = 0;
+    plan.apply(|node| {
+        tables += usize::from(node.children().is_empty());
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(tables)
 }
 
 impl fmt::Debug for Database {

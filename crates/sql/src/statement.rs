@@ -4,19 +4,30 @@ use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::Statement as Sql;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use crate::SqlError;
 
+/// Keywords, operators and opening brackets that a statement may have, in a list of any length of names and values: what plans it goes down
+/// its tree by recursion, on a stack that has an end.
+const NESTING: usize = 1_000;
+
 /// Reads the one statement of a text.
 ///
 /// # Errors
-/// When it is no SQL, several statements, or one that does not only read.
+/// When it is no SQL, too long, several statements, or one that does not only read.
 pub(crate) fn parse(text: &str) -> Result<Statement, SqlError> {
     let dialect = GenericDialect {};
     let tokens = Tokenizer::new(&dialect, text).tokenize_with_location();
     let mut tokens = tokens.map_err(|error| DataFusionError::from(ParserError::from(error)))?;
+    if tokens.iter().filter(|token| nests(&token.token)).count() > NESTING {
+        let message = format!(
+            "the statement has more than {NESTING} keywords and operators: ask in several, or compare with IN (…)"
+        );
+        return Err(SqlError::statement(message));
+    }
     number(&mut tokens);
     let mut statements = DFParserBuilder::new(tokens).with_dialect(&dialect).build()?.parse_statements()?;
     let first = statements.pop_front().ok_or_else(|| SqlError::statement("there is no statement"))?;
@@ -25,6 +36,27 @@ pub(crate) fn parse(text: &str) -> Result<Statement, SqlError> {
     }
     check(&first)?;
     Ok(first)
+}
+
+/// Whether a token may make the tree of its statement deeper.
+fn nests(token: &Token) -> bool {
+    match token {
+        Token::Word(word) => word.keyword != Keyword::NoKeyword,
+        token => !matches!(
+            token,
+            Token::Whitespace(_)
+                | Token::Comma
+                | Token::Period
+                | Token::SemiColon
+                | Token::Number(..)
+                | Token::SingleQuotedString(_)
+                | Token::Placeholder(_)
+                | Token::RParen
+                | Token::RBracket
+                | Token::RBrace
+                | Token::EOF
+        ),
+    }
 }
 
 /// Writes `$1`, `$2` and so on for the parameters that are written `?`, as JDBC has them.
@@ -98,6 +130,17 @@ mod tests {
         let parsed = parse("SELECT ? + ? FROM weather WHERE device LIKE 'a?' AND temp > ?").unwrap();
         let expected = "SELECT $1 + $2 FROM weather WHERE device LIKE 'a?' AND temp > $3";
         assert_eq!(parsed.to_string(), expected);
+    }
+
+    #[test]
+    fn what_would_go_too_deep_is_refused() {
+        let deep = ["1+", "NOT ", "(", "- ", "1 UNION ALL SELECT ", "CASE WHEN "];
+        for deep in deep.map(|part| format!("SELECT {}1", part.repeat(100_000))) {
+            let said = parse(&deep).map(|_| ()).unwrap_err().to_string();
+            assert!(said.starts_with("the statement has more than 1000"), "{said}");
+        }
+        let long = format!("SELECT * FROM weather WHERE seq IN (1{})", ", 2".repeat(100_000));
+        assert!(parse(&long).is_ok());
     }
 
     #[test]

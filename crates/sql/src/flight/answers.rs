@@ -1,6 +1,7 @@
 //! Statements that are being answered, each in a thread of its own, so that one that computes for long keeps no call waiting. So many are worked
 //! on at once; who waits for his client to fetch what is ready makes room for another.
 
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -14,9 +15,9 @@ use arrow_schema::SchemaRef;
 use futures_util::{Stream, StreamExt, stream};
 use icecore_replay::Coverage;
 use serde_json::json;
-use tokio::runtime;
+use tokio::runtime::{self, Runtime};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tonic::Status;
 use tracing::{info, warn};
@@ -34,6 +35,8 @@ const BEGUN: usize = 16;
 /// Statements that wait to be begun, and how long they do.
 const WAITING: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes of stack for a statement: it is planned by recursion, which goes as deep as a statement may. They are taken as they are used.
+const STACK: usize = 64 << 20;
 /// Messages of an answer that wait for the client: some 2 MiB each.
 const READY: usize = 2;
 /// How long a client may take to fetch the next one, before it is taken for gone.
@@ -48,6 +51,7 @@ const NAMED: usize = 100;
 pub(super) struct Answers {
     queue: Arc<Semaphore>,
     places: Arc<Semaphore>,
+    planners: Arc<Semaphore>,
     room: Arc<Semaphore>,
     running: Running,
     pub(super) sessions: Sessions,
@@ -73,8 +77,10 @@ struct Work {
 impl Answers {
     /// No statements yet; all of them end when `stop` says so.
     pub(super) fn new(stop: watch::Receiver<bool>) -> Self {
-        let [queue, places, room] = [WAITING, BEGUN, AT_ONCE].map(|most| Arc::new(Semaphore::new(most)));
-        Self { queue, places, room, running: Running::default(), sessions: Sessions::default(), stop }
+        let [queue, places, planners, room] =
+            [WAITING, BEGUN, AT_ONCE, AT_ONCE].map(|most| Arc::new(Semaphore::new(most)));
+        let (running, sessions) = (Running::default(), Sessions::default());
+        Self { queue, places, planners, room, running, sessions, stop }
     }
 
     /// Begins to answer a statement. Dropping the answer ends it.
@@ -89,16 +95,36 @@ impl Answers {
     ) -> Result<impl Stream<Item = Result<FlightData, Status>> + Send + use<>, Status> {
         let listed = self.running.list(statement.id());
         let place = tokio::select! {
-            place = self.place() => place?,
+            place = self.place(&self.places) => place?,
             status = listed.cancelled() => return Err(status),
             status = stopping(self.stop.clone()) => return Err(status),
         };
         let (send, messages) = mpsc::channel(READY);
         let (sessions, stop, room) = (self.sessions.clone(), self.stop.clone(), Arc::clone(&self.room));
         let work = Work { statement, database, call, sessions, listed, send, stop, room, _place: place };
-        let started = thread::Builder::new().name("flight-sql".to_owned()).spawn(|| work.run());
-        started.map_err(|error| Status::unavailable(format!("cannot start a thread: {error}")))?;
+        start(|runtime| work.run(runtime))?;
         Ok(until_its_end(messages))
+    }
+
+    /// What `plan` makes of a statement before it is answered. That may take long, too.
+    ///
+    /// # Errors
+    /// When there is no room for it; and those of `plan`.
+    pub(super) async fn plan<T: Send + 'static, F: Future<Output = Result<T, Status>>>(
+        &self,
+        plan: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<T, Status> {
+        let place = tokio::select! {
+            place = self.place(&self.planners) => place?,
+            status = stopping(self.stop.clone()) => return Err(status),
+        };
+        let (send, planned) = oneshot::channel();
+        start(move |runtime| {
+            // Nobody may be there any more to hear of it.
+            let _ = send.send(runtime.and_then(|runtime| runtime.block_on(plan())));
+            drop(place);
+        })?;
+        planned.await.unwrap_or_else(|_| Err(broken("planning")))
     }
 
     /// Ends the answer of a ticket; false if it is not being answered.
@@ -106,7 +132,7 @@ impl Answers {
         self.running.cancel(statement.id())
     }
 
-    async fn place(&self) -> Result<OwnedSemaphorePermit, Status> {
+    async fn place(&self, places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Status> {
         let busy = || {
             let message = format!(
                 "{BEGUN} statements are being answered; come again when some of their rows were fetched"
@@ -114,9 +140,21 @@ impl Answers {
             Status::resource_exhausted(message)
         };
         let _waiting = self.queue.try_acquire().map_err(|_| busy())?;
-        let place = timeout(PATIENCE, Arc::clone(&self.places).acquire_owned()).await;
+        let place = timeout(PATIENCE, Arc::clone(places).acquire_owned()).await;
         place.map_err(|_| busy())?.map_err(|_| busy())
     }
+}
+
+/// Has a thread of its own `work`, in a runtime of its own.
+fn start(work: impl FnOnce(Result<Runtime, Status>) + Send + 'static) -> Result<(), Status> {
+    let unavailable = |error: io::Error| Status::unavailable(format!("cannot start a thread: {error}"));
+    let run = move || work(runtime::Builder::new_current_thread().enable_all().build().map_err(unavailable));
+    let thread = thread::Builder::new().name("flight-sql".to_owned()).stack_size(STACK);
+    thread.spawn(run).map_err(unavailable).map(drop)
+}
+
+fn broken(what: &str) -> Status {
+    Status::internal(format!("{what} broke off, which is a mistake in the program"))
 }
 
 /// The messages, and an error where they end without an end: what worked on them broke down.
@@ -127,10 +165,7 @@ fn until_its_end(messages: mpsc::Receiver<Sent>) -> impl Stream<Item = Result<Fl
             Some(Ok(Some(message))) => Some((Ok(message), Some(messages))),
             Some(Ok(None)) => None,
             Some(Err(status)) => Some((Err(status), None)),
-            None => {
-                let status = Status::internal("the answer broke off, which is a mistake in the program");
-                Some((Err(status), None))
-            }
+            None => Some((Err(broken("the answer")), None)),
         }
     })
 }
@@ -143,11 +178,10 @@ async fn stopping(mut stop: watch::Receiver<bool>) -> Status {
 
 impl Work {
     /// Works on it until it is done, or nobody wants it any more.
-    fn run(self) {
-        let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+    fn run(self, runtime: Result<Runtime, Status>) {
+        let runtime = match runtime {
             Ok(runtime) => runtime,
-            Err(error) => {
-                let status = Status::unavailable(format!("cannot start threads: {error}"));
+            Err(status) => {
                 let _ = self.send.blocking_send(Err(status));
                 return;
             }

@@ -33,7 +33,7 @@ use super::answers::Answers;
 use super::metadata::Metadata;
 use super::rows;
 use super::session::{self, Call, Wants};
-use super::statement::Statement;
+use super::statement::{Statement, uncompressed};
 use super::status::{self, READ_ONLY, invalid, undecodable, unwritable, unwritten};
 use crate::{Database, Prepared};
 
@@ -91,9 +91,13 @@ impl Service {
             }
         };
         let wants = statement.wants().or(call.wants);
-        let prepared = statement.prepare(self.database(wants)).await?;
-        let schema = prepared.answered_schema().map_err(|error| status::of(&error))?;
-        Ok((rows::plain(&schema), statement.ticket(wants)?))
+        let database = Arc::clone(self.database(wants));
+        let plan = move || async move {
+            let prepared = statement.prepare(&database).await?;
+            let schema = prepared.answered_schema().map_err(|error| status::of(&error))?;
+            Ok((rows::plain(&schema), statement.ticket(wants)?))
+        };
+        self.answers.plan(plan).await
     }
 
     async fn answer(&self, statement: Statement, call: Call) -> Result<Messages<FlightData>, Status> {
@@ -108,14 +112,18 @@ impl Service {
     ) -> Result<Vec<u8>, Status> {
         no_transaction(request.transaction_id.as_ref())?;
         let statement = Statement::new(request.query);
-        let prepared = self.database(call.wants).prepare(statement.text()).await;
-        let prepared = prepared.map_err(|error| status::of(&error))?;
-        let result = ActionCreatePreparedStatementResult {
-            prepared_statement_handle: statement.handle(),
-            dataset_schema: as_ipc(&rows::plain(&prepared.schema()))?,
-            parameter_schema: as_ipc(&parameters(&prepared)?)?,
+        let database = Arc::clone(self.database(call.wants));
+        let plan = || async move {
+            let prepared = database.prepare(statement.text()).await;
+            let prepared = prepared.map_err(|error| status::of(&error))?;
+            let result = ActionCreatePreparedStatementResult {
+                prepared_statement_handle: statement.handle(),
+                dataset_schema: as_ipc(&rows::plain(&prepared.schema()))?,
+                parameter_schema: as_ipc(&parameters(&prepared)?)?,
+            };
+            Ok(result.as_any().encode_to_vec())
         };
-        Ok(result.as_any().encode_to_vec())
+        self.answers.plan(plan).await
     }
 
     /// Ends the answer that a description has the ticket of.
@@ -314,7 +322,11 @@ fn whole(rows: RecordBatch) -> Messages<FlightData> {
 
 /// The one batch that a client puts.
 async fn one_batch(first: FlightData, others: Streaming<FlightData>) -> Result<RecordBatch, Status> {
-    let messages = stream::iter([Ok(first)]).chain(others.map_err(FlightError::from));
+    let messages = stream::iter([Ok(first)]).chain(others).map(|message| {
+        let message = message?;
+        uncompressed(&message)?;
+        Ok(message)
+    });
     let read = async {
         let mut batches = FlightRecordBatchStream::new_from_flight_data(messages);
         let batch = batches.try_next().await?.ok_or_else(|| FlightError::protocol("there are no values"))?;

@@ -122,12 +122,13 @@ impl Statement {
         prepared.with_parameters(values).map_err(|error| status::of(&error))
     }
 
-    /// The values of the parameters. Should the reader panic over what somebody made up, it is not understood; what it allocates does not
-    /// depend on what is written there.
+    /// The values of the parameters. Should the reader panic over what somebody made up, it is not understood; what it allocates is no more
+    /// than came.
     fn values(&self) -> Result<Vec<ScalarValue>, Status> {
         if self.parameters.is_empty() {
             return Ok(Vec::new());
         }
+        self.parameters.iter().try_for_each(uncompressed)?;
         let read = || -> datafusion::error::Result<Vec<ScalarValue>> {
             let batches = flight_data_to_batches(&self.parameters)?;
             let row =
@@ -141,12 +142,29 @@ impl Statement {
     }
 }
 
+/// Refuses a message whose values are compressed: as much memory is taken for them as they announce.
+///
+/// # Errors
+/// When they are, or it is no message.
+pub(super) fn uncompressed(message: &FlightData) -> Result<(), Status> {
+    let what = "the values of the parameters";
+    let message =
+        arrow_ipc::root_as_message(&message.data_header).map_err(|error| undecodable(what, error))?;
+    let dictionary = || message.header_as_dictionary_batch()?.data();
+    match message.header_as_record_batch().or_else(dictionary).and_then(|rows| rows.compression()) {
+        Some(_) => Err(invalid("the values of the parameters are compressed; send them as they are")),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use arrow_array::{ArrayRef, Float64Array};
     use arrow_flight::sql::Any;
+    use arrow_ipc::CompressionType;
+    use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
     use tonic::Code;
 
     use super::*;
@@ -168,6 +186,22 @@ mod tests {
         assert_eq!(read.values().unwrap(), [ScalarValue::Float64(Some(2.5))]);
         let other = statement.ticket(Wants::default()).unwrap();
         assert_ne!(other.ticket, read.handle(), "each has an id of its own");
+    }
+
+    #[test]
+    fn compressed_values_are_refused() {
+        let values = values(&[2.5]);
+        let compressed = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME));
+        let (mut dictionaries, mut context) = (DictionaryTracker::new(false), IpcWriteContext::default());
+        let (_, batch) = IpcDataGenerator::default()
+            .encode(&values, &mut dictionaries, &compressed.unwrap(), &mut context)
+            .unwrap();
+        let mut statement = Statement::new("SELECT $1".into());
+        statement.bind(&values).unwrap();
+        statement.parameters.truncate(1);
+        statement.parameters.push(batch.into());
+        let refused = statement.values().unwrap_err();
+        assert!(refused.message().contains("are compressed"), "{refused:?}");
     }
 
     #[test]
