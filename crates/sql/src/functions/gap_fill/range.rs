@@ -1,9 +1,10 @@
 //! Which buckets a query asks for: what its `WHERE` says of the time.
 
-use datafusion::common::Column;
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::DFSchema;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{Between, BinaryExpr, Expr, LogicalPlan, Operator};
+use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
 
 /// One end of the times that pass a filter: they compare so with a value in which there are no columns.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -15,15 +16,11 @@ pub(super) struct Bound {
 /// All bounds of a time column in the filters below an aggregate.
 pub(super) fn bounds(mut plan: &LogicalPlan, time: &Expr) -> Vec<Bound> {
     let mut bounds = Vec::new();
-    let Some(mut column) = column(time).and_then(|column| plan.schema().maybe_index_of_column(column)) else {
-        return bounds;
-    };
+    let Some(mut column) = column(time, plan.schema()) else { return bounds };
     loop {
         match plan {
             LogicalPlan::Filter(filter) => {
-                let is_time = |expr: &Expr| {
-                    self::column(expr).and_then(|it| plan.schema().maybe_index_of_column(it)) == Some(column)
-                };
+                let is_time = |expr: &Expr| self::column(expr, plan.schema()) == Some(column);
                 split_conjunction(&filter.predicate)
                     .into_iter()
                     .for_each(|part| add(part, is_time, &mut bounds));
@@ -33,11 +30,8 @@ pub(super) fn bounds(mut plan: &LogicalPlan, time: &Expr) -> Vec<Bound> {
             LogicalPlan::Sort(sort) => plan = &sort.input,
             LogicalPlan::Projection(projection) => {
                 // Only what is passed on as it is can be followed further.
-                let from = self::column(&projection.expr[column]);
-                let Some(from) = from.and_then(|from| projection.input.schema().maybe_index_of_column(from))
-                else {
-                    return bounds;
-                };
+                let from = self::column(&projection.expr[column], projection.input.schema());
+                let Some(from) = from else { return bounds };
                 column = from;
                 plan = &projection.input;
             }
@@ -46,13 +40,26 @@ pub(super) fn bounds(mut plan: &LogicalPlan, time: &Expr) -> Vec<Bound> {
     }
 }
 
-/// The column that an expression passes on; a cast between types of time still is the same time.
-fn column(expr: &Expr) -> Option<&Column> {
+/// Which column an expression passes on.
+fn column(expr: &Expr, schema: &DFSchema) -> Option<usize> {
     match expr {
-        Expr::Column(column) => Some(column),
-        Expr::Alias(alias) => column(&alias.expr),
-        Expr::Cast(cast) => column(&cast.expr),
+        Expr::Column(column) => schema.maybe_index_of_column(column),
+        Expr::Alias(alias) => column(&alias.expr, schema),
+        Expr::Cast(cast) => {
+            let from = cast.expr.get_type(schema).ok()?;
+            is_same_time(&from, cast.field.data_type()).then(|| column(&cast.expr, schema))?
+        }
         _ => None,
+    }
+}
+
+/// Whether a cast leaves the nanoseconds as they are: days and seconds round, and a time that gets a zone is that of its clocks.
+fn is_same_time(from: &DataType, to: &DataType) -> bool {
+    match (from, to) {
+        (DataType::Timestamp(TimeUnit::Nanosecond, from), DataType::Timestamp(TimeUnit::Nanosecond, to)) => {
+            from.is_some() || to.as_deref().is_none_or(|zone| zone == "UTC")
+        }
+        _ => false,
     }
 }
 

@@ -79,6 +79,30 @@ async fn bounds_are_found_however_they_are_written() {
 }
 
 #[tokio::test]
+async fn only_casts_that_keep_the_time_say_where_it_ends() {
+    let context = session();
+    table(&context, "t", &EVENTS);
+    let whole = ["01:00:00Z", "02:00:00Z", "03:00:00Z", "04:00:00Z", "05:00:00Z", "06:00:00Z", "07:00:00Z"];
+    let from_four = ["04:00:00Z", "05:00:00Z", "06:00:00Z", "07:00:00Z"];
+    for (condition, hours) in [
+        ("event_time::date > '2013-01-30'", &whole[..]),
+        ("event_time::date = '2013-01-31'", &whole),
+        ("event_time::timestamp(0) >= '2013-01-31T00:00:00'", &whole),
+        ("event_time::timestamp AT TIME ZONE '+01:00' >= '2013-01-31T00:00:00Z'", &whole),
+        ("event_time::timestamp >= '2013-01-31T04:00:00'", &from_four),
+        ("event_time AT TIME ZONE '+01:00' >= '2013-01-31T05:00:00+01:00'", &from_four),
+    ] {
+        let sql = format!(
+            "SELECT time_bucket_gapfill('1 hour', event_time) AS hour FROM t WHERE {condition} GROUP BY hour ORDER BY hour"
+        );
+        assert_eq!(rows(&context, &sql).await.unwrap(), hours, "{condition}");
+    }
+    let sql = "SELECT time_bucket_gapfill('6 hours', event_time::date) AS part FROM t
+        WHERE event_time > '2013-01-31T03:00:00Z' GROUP BY part";
+    assert_eq!(rows(&context, sql).await.unwrap(), ["00:00:00"]);
+}
+
+#[tokio::test]
 async fn months_are_filled_and_fills_stand_in_expressions() {
     let context = session();
     table(
