@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, DFSchemaRef, JoinType, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::binary::comparison_coercion;
@@ -48,7 +49,15 @@ impl AsOf {
                 }
             }
         };
-        let keys = keys.into_iter().map(comparable).collect::<Result<_>>()?;
+        let keys = keys.into_iter().map(comparable).collect::<Result<Vec<_>>>()?;
+        for (one, other) in &keys {
+            // Rows meet where the bytes of their keys are the same, and floats that are equal need not have the same.
+            if has_floats(&one.get_type(left.schema())?) {
+                return plan_err!(
+                    "ASOF JOIN: {one} and {other} are compared as floats, which are no keys: cast both to an integer or a text"
+                );
+            }
+        }
         let times = comparable(times)?;
         let schema = Arc::new(build_join_schema(left.schema(), right.schema(), &JoinType::Left)?);
         Ok(Self { left, right, keys, times, strict, schema })
@@ -73,6 +82,17 @@ impl AsOf {
         let left = side(left, &self.left, |pair| &pair.0)?;
         let right = side(right, &self.right, |pair| &pair.1)?;
         Ok(Arc::new(AsOfExec::new(left, right, self.strict, Arc::new(self.schema.as_arrow().clone()))))
+    }
+}
+
+fn has_floats(ty: &DataType) -> bool {
+    match ty {
+        DataType::Dictionary(_, values) => has_floats(values),
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            has_floats(item.data_type())
+        }
+        DataType::Struct(fields) => fields.iter().any(|field| has_floats(field.data_type())),
+        ty => ty.is_floating(),
     }
 }
 

@@ -61,6 +61,16 @@ async fn it_stands_among_other_joins_and_filters() {
 }
 
 #[tokio::test]
+async fn floats_are_keys_as_what_they_are_cast_to() {
+    let context = session();
+    table(&context, "a", &[("a", "01:00:00", Some(-0.0)), ("a", "02:00:00", Some(7.0))]);
+    table(&context, "b", &[("b", "00:00:00", Some(0.0))]);
+    let sql = "SELECT a.value, b.device FROM a ASOF JOIN b MATCH_CONDITION (a.event_time >= b.event_time)
+        ON a.value::bigint = b.value::bigint ORDER BY a.event_time";
+    assert_eq!(rows(&context, sql).await.unwrap(), ["-0.0 b", "7.0 -"]);
+}
+
+#[tokio::test]
 async fn filters_of_the_left_side_reach_the_tables() {
     let context = session();
     table(&context, "a", &LEFT);
@@ -127,6 +137,12 @@ async fn conditions_that_are_no_join_as_of_a_time_are_refused() {
         ),
         ("a.event_time >= b.event_time) USING (valu)", "valu"),
         ("a.event_time >= b.value) USING (device)", "cannot be compared"),
+        ("a.event_time >= b.event_time) USING (device, value)", "cast both to an integer or a text"),
+        (
+            "a.event_time >= b.event_time) ON a.value::bigint = b.value",
+            "are compared as floats, which are no keys",
+        ),
+        ("a.event_time >= b.event_time) ON [a.value] = [b.value]", "which are no keys"),
     ] {
         let sql = format!("SELECT * FROM a ASOF JOIN b MATCH_CONDITION ({sql}");
         let said = refusal(&context, &sql).await;
