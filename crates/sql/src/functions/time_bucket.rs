@@ -7,7 +7,7 @@ use datafusion::arrow::datatypes::{
     DataType, IntervalMonthDayNano, IntervalUnit, TimeUnit, TimestampNanosecondType,
 };
 use datafusion::common::{ScalarValue, exec_err, plan_err};
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::logical_expr::interval_arithmetic::Interval;
 use datafusion::logical_expr::preimage::PreimageResult;
 use datafusion::logical_expr::simplify::SimplifyContext;
@@ -186,21 +186,17 @@ impl ScalarUDFImpl for TimeBucket {
             );
         }
         let buckets = self.buckets(&args.args)?;
-        let start = |time: i64| {
-            let start = buckets.start(time);
-            start.ok_or_else(|| {
-                DataFusionError::Execution(format!("{}: no bucket of {time} ns begins so early", self.name))
-            })
-        };
+        // A clock that is wrong by centuries is no reason to answer nothing: a bucket that begins before all times is NULL.
+        let start = |time: i64| buckets.start(time);
         match &args.args[1] {
             ColumnarValue::Scalar(ScalarValue::TimestampNanosecond(time, zone)) => {
-                let start = time.map(start).transpose()?;
+                let start = time.and_then(start);
                 Ok(ColumnarValue::Scalar(ScalarValue::TimestampNanosecond(start, zone.clone())))
             }
             ColumnarValue::Scalar(_) => exec_err!("{} takes a time behind the width", self.name),
             ColumnarValue::Array(times) => {
                 let times = times.as_primitive::<TimestampNanosecondType>();
-                let starts = times.try_unary::<_, TimestampNanosecondType, _>(start)?;
+                let starts = times.unary_opt::<_, TimestampNanosecondType>(start);
                 let zone = times.timezone().map(Arc::from);
                 Ok(ColumnarValue::Array(Arc::new(starts.with_timezone_opt(zone))))
             }
@@ -228,10 +224,14 @@ impl ScalarUDFImpl for TimeBucket {
     }
 
     fn output_ordering(&self, inputs: &[ExprProperties]) -> Result<SortProperties> {
-        // Later times are in no earlier buckets.
+        // Later times are in no earlier buckets, and the earliest have none, which is NULL: that must be sorted to their end.
         let constant = |input: &ExprProperties| input.sort_properties == SortProperties::Singleton;
         let fixed = constant(&inputs[0]) && inputs.get(2).is_none_or(constant);
-        Ok(if fixed { inputs[1].sort_properties } else { SortProperties::Unordered })
+        Ok(match inputs[1].sort_properties {
+            SortProperties::Ordered(by) if by.descending == by.nulls_first => SortProperties::Unordered,
+            sorted if fixed => sorted,
+            _ => SortProperties::Unordered,
+        })
     }
 }
 
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_begin_before_time_is_refused() {
+    fn nothing_begins_before_time_or_after_it() {
         let buckets = Buckets::new(width(0, 365, 0), None).unwrap();
         assert_eq!(buckets.start(i64::MIN), None);
         assert_eq!(buckets.next(i64::MAX), None);
@@ -299,6 +299,31 @@ mod tests {
             rows(&context, sql).await.unwrap(),
             ["10:30:00 - Timestamp(ns, \"UTC\") 2013-01-01T00:00:00Z 06:00:00Z"]
         );
+    }
+
+    #[tokio::test]
+    async fn a_bucket_that_would_begin_before_all_times_is_null() {
+        let context = session();
+        let events = ["2013-01-31T01:30:00Z", "1677-09-21T00:12:44Z", "1677-09-22T00:00:00Z"];
+        table(&context, "t", &events.map(|time| ("a", time, None)));
+        let days =
+            "SELECT time_bucket('1 day', event_time) AS day, count(*) FROM t GROUP BY day ORDER BY day";
+        assert_eq!(rows(&context, days).await.unwrap(), ["1677-09-22T00:00:00Z 1", "00:00:00Z 1", "- 1"]);
+        for (order, sorted) in [
+            ("ASC", ["1677-09-22T00:00:00Z", "00:00:00Z", "-"]),
+            ("DESC", ["-", "00:00:00Z", "1677-09-22T00:00:00Z"]),
+            ("ASC NULLS FIRST", ["-", "1677-09-22T00:00:00Z", "00:00:00Z"]),
+        ] {
+            // What is sorted by time is not sorted by bucket for that.
+            let sql = format!(
+                "SELECT time_bucket('1 day', event_time) AS day FROM (SELECT event_time FROM t ORDER BY event_time {order} LIMIT 3) ORDER BY day {order}"
+            );
+            assert_eq!(rows(&context, &sql).await.unwrap(), sorted, "{order}");
+        }
+        let one = "SELECT time_bucket('1 year', '1677-12-24T00:00:00Z')";
+        assert_eq!(rows(&context, one).await.unwrap(), ["-"]);
+        let gaps = "SELECT time_bucket_gapfill('1 day', event_time) FROM t GROUP BY 1";
+        assert!(refusal(&context, gaps).await.contains("too early for a bucket"));
     }
 
     #[tokio::test]

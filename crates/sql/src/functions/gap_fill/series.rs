@@ -114,7 +114,7 @@ impl Series {
         let times = rows.column(filling.time).as_primitive::<TimestampNanosecondType>().clone();
         if times.null_count() > 0 {
             return exec_err!(
-                "time_bucket_gapfill: some rows have no time; leave them out with WHERE … IS NOT NULL"
+                "time_bucket_gapfill: some rows have no time, or one too early for a bucket; leave them out with WHERE"
             );
         }
         if u32::try_from(rows.num_rows()).is_err() {
