@@ -1,8 +1,8 @@
 //! What the log takes over of a statement's conditions.
 //!
 //! Ranges of event times and positions, and devices by name, are asked of the log, which gives exactly these. Everything else only rules
-//! out what need not be read, and the engine looks at every row once more: numbers are compared there in their total order (−0 before 0,
-//! NaN at both ends, by its sign), which statistics do not know.
+//! out what need not be read, and the engine looks at every row once more: NaN is beyond every number there, at
+//! either end by its sign, which statistics do not know.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
