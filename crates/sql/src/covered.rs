@@ -34,6 +34,12 @@ impl Covered {
         Self(tally)
     }
 
+    /// Whether the statement read events, as far as its scans ended. Of one over tables about the log there is nothing to say.
+    #[must_use]
+    pub fn is_of_events(&self) -> bool {
+        !self.0.scans().covered.is_empty()
+    }
+
     /// What all scans of the statement covered, once its rows were taken or dropped: this waits for those that still end. What is missing for
     /// several of them is missing once. A scan that ended early, because of a limit, covers what was read up to there.
     ///

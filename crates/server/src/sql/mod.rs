@@ -11,7 +11,6 @@ use futures_util::TryStreamExt;
 use icecore_ingest::Registry;
 use icecore_log::OnDamage;
 use icecore_log::sealed::Footers;
-use icecore_replay::Coverage;
 use icecore_sql::{Database, Format, Labels, Opened, Output, Settings, SqlError};
 use tokio::runtime::{self, Runtime};
 
@@ -28,8 +27,7 @@ pub(crate) fn run(args: &SqlArgs, config: &Path) -> anyhow::Result<()> {
     let engine = Engine::open(args, config)?;
     match &args.statement {
         Some(statement) => {
-            let coverage = engine.runtime.block_on(engine.answer(statement, &args.out))?;
-            replay::tell(&coverage, args.require_complete)
+            engine.runtime.block_on(engine.answer(statement, &args.out, args.require_complete))
         }
         None => prompt::run(&engine, args.require_complete),
     }
@@ -63,7 +61,7 @@ impl Engine {
     }
 
     /// Answers a statement, and says what the answer covers.
-    async fn answer(&self, statement: &str, out: &Path) -> anyhow::Result<Coverage> {
+    async fn answer(&self, statement: &str, out: &Path, require_complete: bool) -> anyhow::Result<()> {
         let mut answer = self.database.query(statement).await.map_err(explain)?;
         let destination = Destination::open(out)?;
         let mut output = Output::new(self.format, BufWriter::new(destination), &answer.schema)?;
@@ -74,7 +72,10 @@ impl Engine {
         let coverage = answer.covered.coverage().await.map_err(explain)?;
         let destination = output.finish()?.into_inner().map_err(std::io::IntoInnerError::into_error)?;
         destination.keep()?;
-        Ok(coverage)
+        match answer.covered.is_of_events() {
+            true => replay::tell(&coverage, require_complete),
+            false => Ok(()),
+        }
     }
 }
 

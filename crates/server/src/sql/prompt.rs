@@ -6,7 +6,6 @@ use std::path::Path;
 use anyhow::bail;
 
 use super::Engine;
-use crate::replay;
 
 const HELP: &str = "\
 Statements end with `;`. Beside them:
@@ -67,15 +66,11 @@ impl Session<'_> {
     fn answer(&mut self, statement: &str) {
         let answer = async {
             tokio::select! {
-                answer = self.engine.answer(statement, Path::new("-")) => answer,
+                answer = self.engine.answer(statement, Path::new("-"), self.require_complete) => answer,
                 _ = tokio::signal::ctrl_c() => bail!("interrupted"),
             }
         };
-        let told = self.engine.runtime.block_on(answer).and_then(|coverage| match coverage.is_complete() {
-            true => Ok(()),
-            false => replay::tell(&coverage, self.require_complete),
-        });
-        if let Err(error) = told {
+        if let Err(error) = self.engine.runtime.block_on(answer) {
             eprintln!("error: {error:#}");
             self.failed += 1;
         }
@@ -94,21 +89,41 @@ impl Session<'_> {
 
 /// The text before the first `;` that ends a statement, and what is behind it.
 fn split(text: &str) -> Option<(&str, &str)> {
-    let mut quote: Option<char> = None;
-    let mut in_comment = false;
-    let mut before = ' ';
-    for (at, character) in text.char_indices() {
-        match (quote, character) {
-            _ if in_comment => in_comment = character != '\n',
-            (Some(open), character) if open == character => quote = None,
-            (None, '\'' | '"') => quote = Some(character),
-            (None, '-') if before == '-' => in_comment = true,
-            (None, ';') => return Some((&text[..at], &text[at + 1..])),
-            _ => {}
-        }
-        before = character;
+    let mut inside = Inside::Statement;
+    let mut characters = text.char_indices().peekable();
+    while let Some((at, character)) = characters.next() {
+        let next = characters.peek().map(|(_, next)| *next);
+        let depth = if let Inside::Comment(depth) = inside { depth } else { 0 };
+        inside = match (inside, character, next) {
+            (Inside::Statement, ';', _) => return Some((&text[..at], &text[at + 1..])),
+            (Inside::Statement, '\'' | '"' | '`', _) => Inside::Quotes(character),
+            (Inside::Statement, '-', Some('-')) => Inside::Line,
+            (Inside::Statement | Inside::Comment(_), '/', Some('*')) => {
+                characters.next();
+                Inside::Comment(depth + 1)
+            }
+            (Inside::Comment(_), '*', Some('/')) => {
+                characters.next();
+                if depth == 1 { Inside::Statement } else { Inside::Comment(depth - 1) }
+            }
+            (Inside::Quotes(open), character, _) if open == character => Inside::Statement,
+            (Inside::Line, '\n', _) => Inside::Statement,
+            _ => inside,
+        };
     }
     None
+}
+
+/// What a character of a text stands in.
+#[derive(Debug, Clone, Copy)]
+enum Inside {
+    Statement,
+    /// A text or a name, up to the same quote.
+    Quotes(char),
+    /// A comment up to the end of the line.
+    Line,
+    /// So many comments inside of each other.
+    Comment(usize),
 }
 
 #[cfg(test)]
@@ -122,5 +137,18 @@ mod tests {
         assert_eq!(split("SELECT ';', \"a;b\" -- ;\n;"), Some(("SELECT ';', \"a;b\" -- ;\n", "")));
         assert_eq!(split("SELECT 'it''s;"), None);
         assert_eq!(split("SELECT 1 - 2;"), Some(("SELECT 1 - 2", "")));
+        assert_eq!(split("SELECT `a;b`;"), Some(("SELECT `a;b`", "")));
+        assert_eq!(split("SELECT 'a' -- it's;\n;"), Some(("SELECT 'a' -- it's;\n", "")));
+    }
+
+    #[test]
+    fn statements_do_not_end_in_comments() {
+        assert_eq!(split("SELECT /* ; it's */ 1;2"), Some(("SELECT /* ; it's */ 1", "2")));
+        assert_eq!(split("SELECT /* /* ; */ ; */ 1;"), Some(("SELECT /* /* ; */ ; */ 1", "")));
+        assert_eq!(split("SELECT /* /* */ 1;"), None);
+        assert_eq!(split("SELECT /*/ ; */ 1;"), Some(("SELECT /*/ ; */ 1", "")));
+        assert_eq!(split("SELECT /* -- */ 1;"), Some(("SELECT /* -- */ 1", "")));
+        assert_eq!(split("SELECT -- /* \n 1;"), Some(("SELECT -- /* \n 1", "")));
+        assert_eq!(split("SELECT '/*', 4 / 2 * 3;"), Some(("SELECT '/*', 4 / 2 * 3", "")));
     }
 }

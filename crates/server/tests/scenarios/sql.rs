@@ -195,6 +195,11 @@ fn answers_come_in_every_form() {
     assert!(text.starts_with("n\n62\n") && text.ends_with("last\n;\n"), "{text}");
     assert!(text.contains("weather,public,BASE TABLE\n") && text.contains("temperature,Float64,"), "{text}");
     assert_failure(&all, &["no column nothing", "a statement was not answered"]);
+    // Of what reads no events there is nothing to say.
+    assert_eq!(said(&all).matches("coverage: ").count(), 1, "{}", said(&all));
+    assert!(said(&all).contains("coverage: 62 events present, nothing missing\n"), "{}", said(&all));
+    let devices = sql(&site, "SELECT device FROM devices ORDER BY device", &["--require-complete"]);
+    assert_eq!((said(&devices).as_str(), devices.status.success()), ("", true));
 }
 
 #[test]
