@@ -267,6 +267,16 @@ def made_up(client):
     assert client.do_get(pyarrow.flight.Ticket(good)).read_all().num_rows == 1, "it goes on"
 
 
+def greedy(client):
+    """Statements that would take the stack or the memory of the server are refused, and up to there they are answered."""
+    assert client.do_get(describe(client, "SELECT " + "1+" * 990 + "1").endpoints[0].ticket).read_all().num_rows == 1
+    for deep in ["1+", "(", "NOT ", "1 UNION ALL SELECT "]:
+        refused(lambda: describe(client, "SELECT " + deep * 100_000 + "1"), "more than 1000 keywords and operators")
+    many = describe(client, " UNION ALL ".join(["SELECT temperature FROM weather"] * 40))
+    refused(lambda: client.do_get(many.endpoints[0].ticket).read_all(), "reads 40 tables at once")
+    refused(lambda: describe(client, "SELECT length(repeat('a', 1500000000))"), "repeat")
+
+
 def clients():
     cut_short()
     client = flight()
@@ -274,6 +284,7 @@ def clients():
     last_message(client)
     questions(client)
     made_up(client)
+    greedy(client)
 
 
 def damage(file):
