@@ -141,6 +141,23 @@ fn answers_come_with_what_they_cover() {
 }
 
 #[test]
+fn devices_inside_of_other_values_come_as_text() {
+    let log = station();
+    let served = Served::new(&log);
+    log.run(async {
+        let mut client = served.client().await;
+        let statement = "SELECT array_agg(device) AS l, named_struct('d', device) AS s, map([device], [temp]) AS m, \
+            [named_struct('d', device)] AS ls FROM weather WHERE device = 'yard' GROUP BY device, temp ORDER BY temp LIMIT 3";
+        let (rows, _) = ask(&mut client, statement).await.unwrap();
+        assert_eq!(rows.num_rows(), 3);
+        let lists = rows.column(0).as_list::<i32>();
+        assert_eq!(lists.values().as_string::<i32>().value(0), "yard");
+        assert_eq!(rows.column(1).as_struct().column(0).as_string::<i32>().value(0), "yard");
+        assert_eq!(rows.column(2).as_map().keys().as_string::<i32>().value(0), "yard");
+    });
+}
+
+#[test]
 fn mistakes_have_kinds() {
     let log = station();
     let served = Served::new(&log);
