@@ -29,7 +29,8 @@ pub fn device(number: u64) -> anyhow::Result<DeviceName> {
 /// # Errors
 /// When the disk refuses.
 pub fn write(data: &Path, events: u64) -> anyhow::Result<()> {
-    let options = Options { segment_bytes: 8 << 20, ..Options::default() };
+    // Small ones, since the last is never sealed.
+    let options = Options { segment_bytes: 1 << 20, ..Options::default() };
     let (mut appender, mut committer, _) = HotLog::open(Arc::new(RealDisk), data, options, 0, &mut |_| {})?;
     let source = |number| -> anyhow::Result<_> {
         Ok(Arc::new(Source { device: device(number)?, epoch: Epoch::from_bytes([1; 16]), number: 0 }))
