@@ -2,8 +2,9 @@
 
 use std::fs;
 
+use crate::cold::Cold;
 use crate::harness::{Site, assert_failure, assert_success};
-use crate::sealed::{SEGMENT, archived_site, catalog, why};
+use crate::sealed::{SEGMENT, archived_site, catalog, delete, why};
 
 #[test]
 fn cold_events_are_replayed_and_deleted_ones_are_told() {
@@ -27,11 +28,7 @@ fn cold_events_are_replayed_and_deleted_ones_are_told() {
 
     fs::remove_dir_all(site.path("bucket")).unwrap();
     fs::rename(site.path("away"), site.path("bucket")).unwrap();
-    let deleting = catalog(&site);
-    let marked = why();
-    deleting.mark(&[(SEGMENT, marked.time, marked)]).unwrap();
-    deleting.delete(&[(SEGMENT, why())]).unwrap();
-    drop(deleting);
+    delete(&site, &Cold::Directory);
     assert!(coverage(&site, &["--format", "count"]).contains("deleted by policy `default`"));
     let complete = ["replay", "--format", "count", "--require-complete"];
     assert_failure(&site.run(&complete), &["not everything", &SEGMENT.to_string()]);

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::cold::Cold;
 use crate::harness::{Server, Site, assert_success, output, testdata};
-use crate::sealed::{SEGMENT, archived_site, catalog, sealed_site, why};
+use crate::sealed::{SEGMENT, archived_site, delete, sealed_site};
 
 /// The interpreter that has clients; `None`, and the reason printed, where there is none.
 fn python() -> Option<String> {
@@ -36,11 +37,7 @@ fn clients_get_tables_and_answers_and_hear_what_is_missing() {
     let Some(python) = python() else { return };
     let mut site = archived_site();
     // January is deleted by policy; February comes in afterwards.
-    let deleting = catalog(&site);
-    let marked = why();
-    deleting.mark(&[(SEGMENT, marked.time, marked)]).unwrap();
-    deleting.delete(&[(SEGMENT, why())]).unwrap();
-    drop(deleting);
+    delete(&site, &Cold::Directory);
     fs::remove_file(SEGMENT.file(&site.path("data"))).unwrap();
     site.set("FLIGHT__LISTEN", "127.0.0.1:0");
     let identity = site.enroll_gateway("gw2", "*");

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::cold::Cold;
 use crate::harness::{Site, assert_failure, output};
-use crate::sealed::{SEGMENT, archived_in, archived_site, catalog_in, why};
+use crate::sealed::{SEGMENT, archived_in, archived_site, delete};
 
 #[test]
 fn a_directory_is_verified_without_server_and_catalog() {
@@ -37,11 +37,7 @@ fn a_bucket_is_verified(cold: &Cold) {
     assert_failure(&found, &["1 object damaged or missing"]);
     assert!(text(found.stdout).contains("no policy deleted it"));
 
-    let deleting = catalog_in(&site, cold);
-    let why = why();
-    deleting.mark(&[(SEGMENT, why.time, why.clone())]).unwrap();
-    deleting.delete(&[(SEGMENT, why)]).unwrap();
-    drop(deleting);
+    delete(&site, cold);
     assert_eq!(text(verify().stdout), "0 objects whole, 1 segment deleted by policy\n");
 
     let journal = &bucket.list("journal")[0];

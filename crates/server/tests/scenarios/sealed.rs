@@ -100,6 +100,14 @@ pub(crate) fn catalog_in(site: &Site, cold: &Cold) -> Catalog {
     Catalog::open(&site.path("data"), [1; 16], Some(bucket)).unwrap()
 }
 
+/// Has a policy delete the segment: it is gone from the store, and its local file is ignored.
+pub(crate) fn delete(site: &Site, cold: &Cold) {
+    let catalog = catalog_in(site, cold);
+    let why = why();
+    catalog.mark(&[(SEGMENT, why.time, why.clone())]).unwrap();
+    catalog.delete(&[(SEGMENT, why)]).unwrap();
+}
+
 pub(crate) fn why() -> Why {
     Why {
         time: now(),

@@ -5,7 +5,7 @@ use std::process::Output;
 
 use crate::cold::Cold;
 use crate::harness::{Site, assert_failure, assert_success, output, testdata};
-use crate::sealed::{SEGMENT, archived_site, catalog, january, sealed_site, why};
+use crate::sealed::{SEGMENT, archived_site, catalog, delete, january, sealed_site, why};
 use crate::tiers::wait_until;
 
 const BY_DEVICE: &str = "SELECT device, count(*) AS events, max(Temperature) AS warmest FROM weather GROUP BY device ORDER BY device";
@@ -60,11 +60,7 @@ fn answers_are_the_same_wherever_events_lie() {
         output(Cold::Directory.command(&site, &["sql", BY_DEVICE, "--format", "csv", "--require-complete"]));
     assert_eq!(String::from_utf8_lossy(&bucket.stdout), expected, "a bucket alone: {}", said(&bucket));
 
-    let deleting = catalog(&site);
-    let marked = why();
-    deleting.mark(&[(SEGMENT, marked.time, marked)]).unwrap();
-    deleting.delete(&[(SEGMENT, why())]).unwrap();
-    drop(deleting);
+    delete(&site, &Cold::Directory);
     let left = sql(&site, BY_DEVICE, &[]);
     assert_success(&left);
     assert!(said(&left).contains("deleted by policy `default`"), "{}", said(&left));

@@ -6,8 +6,9 @@ use std::fs;
 use serde_json::Value;
 
 use crate::api::{json, problem, send};
+use crate::cold::Cold;
 use crate::harness::{Server, Site, assert_failure};
-use crate::sealed::{SEGMENT, archived_site, catalog, now, seal, why};
+use crate::sealed::{SEGMENT, archived_site, catalog, delete, now, seal, why};
 
 const DEVICE: &str = "station/alpha";
 const PATH: &str = "/v1/devices/station%2Falpha/state";
@@ -94,11 +95,7 @@ fn the_command_and_the_api_say_the_same_of_any_instant() {
 #[test]
 fn what_a_policy_deleted_is_refused_with_the_instant_from_which_on_it_is_exact() {
     let (site, [after_january, _]) = three_tiers();
-    let deleting = catalog(&site);
-    let marked = why();
-    deleting.mark(&[(SEGMENT, marked.time, marked)]).unwrap();
-    deleting.delete(&[(SEGMENT, why())]).unwrap();
-    drop(deleting);
+    delete(&site, &Cold::Directory);
     let server = site.serve();
     let at = "2026-01-10T00:00:00Z";
     let asked = ["state", DEVICE, "--at", at];

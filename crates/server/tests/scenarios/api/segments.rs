@@ -5,7 +5,8 @@ use std::fs;
 use serde_json::json;
 
 use super::{json, problem};
-use crate::sealed::{SEGMENT, archived_site, catalog, why};
+use crate::cold::Cold;
+use crate::sealed::{SEGMENT, archived_site, delete};
 
 #[test]
 fn segments_are_found_and_explained() {
@@ -45,11 +46,7 @@ fn segments_are_found_and_explained() {
 fn what_is_gone_is_known_and_so_is_why() {
     let mut site = archived_site();
     site.set("TIER__INTERVAL", "1h");
-    let deleting = catalog(&site);
-    let marked = why();
-    deleting.mark(&[(SEGMENT, marked.time, marked)]).unwrap();
-    deleting.delete(&[(SEGMENT, why())]).unwrap();
-    drop(deleting);
+    delete(&site, &Cold::Directory);
     fs::remove_file(SEGMENT.file(&site.path("data"))).unwrap();
     let server = site.serve();
     assert_eq!(json(&server, "/v1/segments")["segments"], json!([]));

@@ -11,8 +11,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{filled_site, problem, send, split};
+use crate::cold::Cold;
 use crate::harness::{Server, Site};
-use crate::sealed::{SEGMENT, archived_site, catalog, why};
+use crate::sealed::{SEGMENT, archived_site, delete};
 
 /// More than an event takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -134,11 +135,7 @@ fn a_place_that_is_not_there_is_said_to_be_so() {
 fn what_was_deleted_is_told_as_missing() {
     let mut site = archived_site();
     site.set("TIER__INTERVAL", "1h");
-    let deleting = catalog(&site);
-    let marked = why();
-    deleting.mark(&[(SEGMENT, marked.time, marked)]).unwrap();
-    deleting.delete(&[(SEGMENT, why())]).unwrap();
-    drop(deleting);
+    delete(&site, &Cold::Directory);
     fs::remove_file(SEGMENT.file(&site.path("data"))).unwrap();
     let server = site.serve();
     let mut tail = Tail::open(server.http, "from=start", None);
