@@ -25,6 +25,7 @@ use crate::covered::Covered;
 use crate::functions;
 use crate::known::KnownAt;
 use crate::names;
+use crate::reading::Reading;
 use crate::statement;
 use crate::states::StateAt;
 use crate::system::Computed;
@@ -33,7 +34,7 @@ use crate::view::{Opened, View};
 /// Bytes on disk for each byte of memory: what does not fit into memory may take that much, and no more of the disk that the log is on.
 const SPILLED: u64 = 8;
 /// Tables that a statement reads at once, one that is named twice counted twice: each read takes threads and memory of its own.
-const TABLES: usize = 32;
+pub(crate) const TABLES: usize = 32;
 
 /// Opens a log as it is now.
 type Open = dyn Fn() -> Result<Opened, Box<dyn Error + Send + Sync>> + Send + Sync;
@@ -280,7 +281,7 @@ impl Prepared {
 fn count_tables(plan: &Arc<dyn ExecutionPlan>) -> Result<usize, SqlError> {
     let mut tables = 0;
     plan.apply(|node| {
-        tables += usize::from(node.children().is_empty());
+        tables += usize::from(node.is::<Reading>());
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(tables)

@@ -134,10 +134,9 @@ impl Answers {
 
     async fn place(&self, places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Status> {
         let busy = || {
-            let message = format!(
-                "{BEGUN} statements are being answered; come again when some of their rows were fetched"
-            );
-            Status::resource_exhausted(message)
+            Status::resource_exhausted(
+                "too many statements are planned and answered; come again when some of their rows were fetched",
+            )
         };
         let _waiting = self.queue.try_acquire().map_err(|_| busy())?;
         let place = timeout(PATIENCE, Arc::clone(places).acquire_owned()).await;

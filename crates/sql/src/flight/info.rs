@@ -17,6 +17,7 @@ use datafusion::sql::sqlparser::keywords::{RESERVED_FOR_COLUMN_ALIAS, RESERVED_F
 
 use super::rows::plain_type;
 use crate::Database;
+use crate::database::TABLES;
 
 /// Of the format: what columns look like on the wire.
 const ARROW: &str = "1.5";
@@ -38,6 +39,7 @@ pub(super) fn server(database: &Database) -> Result<SqlInfoData, FlightError> {
     }
     // No length has a limit of its own.
     UNLIMITED.iter().for_each(|info| told.append(*info, 0_i64));
+    told.append(SqlInfo::SqlMaxTablesInSelect, TABLES as i64);
     names(&mut told);
     grammar(&mut told);
     functions(&mut told, database);
@@ -85,7 +87,7 @@ const CANNOT: [SqlInfo; 19] = [
 ];
 
 /// What has no limit, or one that is not known.
-const UNLIMITED: [SqlInfo; 20] = [
+const UNLIMITED: [SqlInfo; 19] = [
     SqlInfo::SqlMaxBinaryLiteralLength,
     SqlInfo::SqlMaxCharLiteralLength,
     SqlInfo::SqlMaxColumnNameLength,
@@ -104,7 +106,6 @@ const UNLIMITED: [SqlInfo; 20] = [
     SqlInfo::SqlMaxStatementLength,
     SqlInfo::SqlMaxStatements,
     SqlInfo::SqlMaxTableNameLength,
-    SqlInfo::SqlMaxTablesInSelect,
     SqlInfo::SqlMaxUsernameLength,
 ];
 

@@ -34,7 +34,8 @@ use time_bucket::TimeBucket;
 const INFLATING: [&str; 7] =
     ["repeat", "lpad", "rpad", "array_repeat", "array_resize", "range", "generate_series"];
 
-/// Makes the functions known to a session, and some of the engine's unknown. Statements that join as of a time must go through [`nest`] before they are planned.
+/// Makes the functions known to a session, and some of the engine's unknown. Statements that join as of a time must go through [`nest`]
+/// before they are planned.
 ///
 /// # Errors
 ///
